@@ -1,0 +1,99 @@
+"""Configs over seeds, one row per run: `python -m experiments.seeds STUDY CONFIG ... [--seeds 0 1 2] [--option value ...]`.
+
+Runs that are in the study's results.csv already are not made again. Mean and standard deviation over seeds are printed
+at the end. Everything is chosen on valid; test is what `metrics.json` of the best valid epoch says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from features.errors import MMRecError
+from features.files import atomic_file
+from mmrec.config import parse
+from mmrec.report.progress import console
+from mmrec.run import run
+
+METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+COLUMNS = ("config", "model", "seed", "valid_recall@20", *METRICS, "cold_recall@20", "best_epoch", "epochs", "train_seconds",
+           "valid_seconds", "run_seconds", "threads", "options")
+
+
+def main(argv: list[str]) -> int:
+    """Run what is missing, then print the summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="folder experiments/STUDY, where results.csv is kept")
+    parser.add_argument("configs", nargs="+", help="config files")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    chosen, options = parser.parse_known_args(argv)
+    results = Path(__file__).parent / chosen.study / "results.csv"
+    rows = _read(results)
+    for config in chosen.configs:
+        for seed in chosen.seeds:
+            if any((row["config"], row["seed"], row["options"]) == (config, str(seed), " ".join(options)) for row in rows):
+                continue
+            rows += _run(config, seed, options)
+            _write(results, rows)
+    _summary(rows)
+    return 0
+
+
+def _run(config: str, seed: int, options: list[str]) -> list[dict[str, str]]:
+    name = f"{Path(config).parent.name}-{Path(config).stem}-{seed}"
+    console.rule(name)
+    resolved = parse(["--config", config, "--seed", str(seed), "--name", name, *options])
+    metrics = run(resolved)
+    found = {metrics["model"]: metrics, **metrics["compare"]}
+    rows = []
+    for model, part in found.items():
+        training = part["training"]
+        row: dict[str, Any] = {"config": config, "model": model, "seed": seed, "options": " ".join(options)}
+        row |= {name: f"{part['test'][name]:.5f}" for name in METRICS}
+        row["valid_recall@20"] = f"{part['valid']['recall@20']:.5f}"
+        row["cold_recall@20"] = f"{part['groups']['test']['cold_items'].get('recall@20', float('nan')):.5f}"
+        row |= {name: training[name] for name in ("best_epoch", "epochs")}
+        row |= {name: f"{training[name]:.1f}" for name in ("train_seconds", "valid_seconds")}
+        row |= {"run_seconds": f"{metrics['seconds']:.1f}", "threads": torch.get_num_threads()}
+        rows.append({key: str(value) for key, value in row.items()})
+    return rows
+
+
+def _summary(rows: list[dict[str, str]]) -> None:
+    groups: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault((row["config"], row["model"], row["options"]), []).append(row)
+    for (config, model, options), group in groups.items():
+        cells = []
+        for name in ("valid_recall@20", "recall@10", "recall@20", "ndcg@20", "cold_recall@20"):
+            values = [float(row[name]) for row in group]
+            cells.append(f"{name} {mean(values):.4f} ± {stdev(values) if len(values) > 1 else float('nan'):.4f}")
+        console.print(f"{config} {model} {options} ({len(group)} seeds): {', '.join(cells)}", soft_wrap=True)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> None:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except MMRecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""From photos and texts to matrices, once per dataset; knows nothing of recommendation."""

@@ -1,0 +1,366 @@
+"""Features of a shop's photos and texts, extracted once: `python -m features.extract --help`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import sys
+from argparse import ArgumentError
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+from features.base import Encoder, Float32
+from features.by_name import make_encoders
+from features.errors import FeatureError, MMRecError, nearest
+from features.files import content_hash
+from features.items import Items, read_items
+from features.loading import hash_photos, load_all, pool_size, progress_bar
+from features.photos import PhotoError
+from features.store import MANIFEST, VERSION, FeatureStore, open_stores, write_store
+
+log = logging.getLogger("features.extract")  # __name__ is __main__ when this file is the program
+
+Blocks = Iterator[tuple[np.ndarray[Any, np.dtype[np.intp]], Float32]]
+
+
+def extract(
+    items: Items,
+    encoders: Sequence[Encoder],
+    out: Path,
+    *,
+    dtype: Literal["float32", "float16"] = "float32",
+    strict: bool = False,
+    workers: int | None = None,
+) -> dict[str, FeatureStore]:
+    """Encode the items' photos and texts into `<out>/<modality>/`, unless the very same is already there.
+
+    The same means: ids and their order, the content of every photo and text, the encoder's fingerprint and
+    `dtype`. Broken photos are listed in the manifest and the log and treated as missing.
+
+    Args:
+        items: what to encode.
+        encoders: at most one per modality.
+        out: folder for the stores.
+        dtype: how numbers are kept; float16 halves the disk space.
+        strict: stop at the first broken photo instead.
+        workers: threads that read photos; one per core, at most 8, if not given.
+
+    Returns:
+        Modality -> store.
+
+    Raises:
+        FeatureError: nothing to encode, broken photos with `strict`, an encoder that breaks its contract.
+        MMRecError: disk full or not writable. Whatever is raised, no half-written store is left.
+    """
+    seen: set[str] = set()
+    for encoder in encoders:
+        _check_inputs(items, encoder, seen)
+    prints = [
+        encoder.fingerprint() for encoder in encoders
+    ]  # all of them first: here wrong names and files are noticed
+    stores = {}
+    for encoder, fingerprint in zip(encoders, prints, strict=True):
+        store = _extract_one(items, encoder, fingerprint, Path(out), dtype, strict, pool_size(workers))
+        stores[encoder.modality] = store
+    return stores
+
+
+def extract_table(
+    items: str,
+    out: str,
+    encoder: str = "ViT-B-32",
+    pretrained: str | None = None,
+    id_column: str = "item_id",
+    image_column: str | None = None,
+    image_path: str | None = None,
+    text_columns: str | None = None,
+    text_template: str | None = None,
+    duplicate_items: Literal["error", "first"] = "error",
+    dtype: Literal["float32", "float16"] = "float32",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    batch_size: int = 64,
+    device: str = "auto",
+    workers: int | None = None,
+    strict: bool = False,
+) -> dict[str, FeatureStore]:
+    """Turn the photos and texts of a table of items into feature stores, `<out>/image` and `<out>/text`.
+
+    What is already there and unchanged is left alone. CLIP encodes photos, texts or both, whichever columns
+    are named; run it twice with the same --out to combine two encoders.
+
+    Args:
+        items: Table of items: .csv, .tsv or .parquet with a header.
+        out: Folder for the stores.
+        encoder: An open_clip name such as ViT-B-32, hf-hub:owner/name, the path of a model configuration
+            (.json), demo (the small CLIP of the demo), tfidf (texts only, no weights), or an import path
+            pkg.mod.Class of your own.
+        pretrained: An open_clip tag or the path of a local checkpoint; laion2b_s34b_b79k if not given.
+        id_column: Column of the item ids.
+        image_column: Column with each photo's path, relative to the table's folder.
+        image_path: Instead, one path for all with columns in braces, such as posters/{movie_id}.jpg.
+        text_columns: Columns with texts, separated by commas; they are joined by ". ".
+        text_template: Instead, one text for all with columns in braces, such as "{title}, a {genre} film".
+        duplicate_items: Whether an id that appears twice is an error, or its first row is kept.
+        dtype: Number format of the store; float16 halves its size.
+        precision: Arithmetic of CLIP on CUDA; on the CPU it is always fp32.
+        batch_size: Photos or texts per step.
+        device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+        workers: Threads that read photos; one per core, at most 8, if not given.
+        strict: Stop at the first broken photo instead of treating it as missing.
+
+    Returns:
+        Modality -> store.
+    """
+    if not (image_column or image_path or text_columns or text_template):
+        raise FeatureError(
+            "nothing to encode: name photos (--image_column or --image_path) or texts (--text_columns)"
+        )
+    if batch_size < 1 or (workers is not None and workers < 1):
+        raise FeatureError(f"batch_size is {batch_size} and workers {workers}: expected whole numbers from 1")
+    modalities = [
+        name
+        for name, asked in (("image", image_column or image_path), ("text", text_columns or text_template))
+        if asked
+    ]
+    encoders = make_encoders(
+        encoder, modalities, pretrained=pretrained, precision=precision, batch_size=batch_size, device=device
+    )
+    table = read_items(
+        items,
+        id_column=id_column,
+        image_column=image_column,
+        image_path=image_path,
+        text_columns=[name.strip() for name in (text_columns or "").split(",") if name.strip()],
+        text_template=text_template,
+        duplicate_items=duplicate_items,
+    )
+    if table.duplicates:
+        log.info("%s: %d rows left out, their id had appeared before", items, table.duplicates)
+    return extract(table, encoders, Path(out), dtype=dtype, strict=strict, workers=workers)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns 0, or 2 after one line on stderr saying what was wrong."""
+    parser = ArgumentParser(
+        prog="python -m features.extract",
+        description="Features of a shop's photos and texts, extracted once.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_function_arguments(extract_table)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("features").setLevel(logging.INFO)
+    try:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        try:
+            options = parser.parse_args(_with_flag(arguments, "--strict"))
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise FeatureError(_explain(str(error))) from error
+        extract_table(**options.as_dict())
+    except MMRecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "error: interrupted; nothing half-written is left, the same command starts again", file=sys.stderr
+        )
+        return 2
+    return 0
+
+
+def _check_inputs(items: Items, encoder: Encoder, seen: set[str]) -> None:
+    name = type(encoder).__name__
+    if encoder.modality not in ("image", "text"):
+        raise FeatureError(f"encoder {name} is for '{encoder.modality}': a table of items has image and text")
+    if encoder.modality in seen:
+        raise FeatureError(
+            f"two encoders for {encoder.modality}: one store holds one; write the second elsewhere"
+        )
+    seen.add(encoder.modality)
+    if encoder.modality == "image" and items.photos is None:
+        raise FeatureError(f"encoder {name} needs photos: name them by image_column or image_path")
+    if encoder.modality == "text" and items.texts is None:
+        raise FeatureError(f"encoder {name} needs texts: name them by text_columns or text_template")
+
+
+def _extract_one(
+    items: Items,
+    encoder: Encoder,
+    fingerprint: dict[str, str],
+    out: Path,
+    dtype: str,
+    strict: bool,
+    workers: int,
+) -> FeatureStore:
+    modality, folder = encoder.modality, out / encoder.modality
+    input_hash = _hash_inputs(items, modality, workers)
+    key = content_hash(items.ids, input_hash, fingerprint, dtype, VERSION)
+    store = _existing(folder, key)
+    broken: list[dict[str, str]] = store.manifest["broken"] if store else []
+    if store is None:
+        inputs: Sequence[Any] = (items.photos if modality == "image" else items.texts) or []
+        rows = np.array([row for row, value in enumerate(inputs) if value is not None], dtype=np.intp)
+
+        def describe() -> dict[str, Any]:
+            return {
+                "key": key,
+                "encoder": fingerprint,
+                "input_hash": input_hash,
+                "missing": len(inputs) - len(rows),
+                **encoder.notes(),
+                "versions": {name: version(name) for name in ("numpy", "pillow")},
+                "broken": broken,
+            }
+
+        blocks = _encode(items, encoder, inputs, rows, broken, strict, workers)
+        store = write_store(folder, modality, items.ids, blocks, describe, dtype)
+        log.info(
+            "%s: %s of %s items encoded, %d numbers each, in %s",
+            modality,
+            f"{store.present.sum():,}",
+            f"{len(items):,}",
+            store.dim,
+            folder,
+        )
+    else:
+        log.info("%s: %s is up to date, nothing to do", modality, folder)
+    if broken:
+        text = f"{modality}: {_broken_text(broken, len(items))}"
+        if strict:
+            raise FeatureError(f"{text}: mend or remove them, or leave out strict")
+        log.warning("%s; treated as missing, all are listed in %s", text, folder / MANIFEST)
+    return store
+
+
+def _hash_inputs(items: Items, modality: str, workers: int) -> str:
+    if modality == "text":
+        return content_hash(items.texts or [])
+
+    def show(hashes: Iterable[str], total: int) -> Iterator[str]:
+        with progress_bar("Checking photos", total) as advance:
+            for value in hashes:
+                yield value
+                advance(1)
+
+    return hash_photos(items.photos or [], workers, show)
+
+
+def _existing(folder: Path, key: str) -> FeatureStore | None:
+    """The store at `folder` if it is whole and made from the same."""
+    try:
+        store = next(iter(open_stores(folder).values()))
+    except MMRecError:
+        return None
+    return store if store.manifest.get("key") == key else None
+
+
+def _encode(
+    items: Items,
+    encoder: Encoder,
+    inputs: Sequence[Any],
+    rows: np.ndarray[Any, np.dtype[np.intp]],
+    broken: list[dict[str, str]],
+    strict: bool,
+    workers: int,
+) -> Blocks:
+    """Row numbers and vectors, batch by batch; what cannot be read is added to `broken`."""
+    size = max(1, int(getattr(encoder, "batch_size", 256)))
+    present = [inputs[row] for row in rows]
+    image = encoder.modality == "image"
+    encoder.fit([] if image else present)
+    stream: Iterable[Any] = (
+        load_all(present, encoder.prepare, workers, 2 * size + workers) if image else present
+    )
+    batch: list[Any] = []
+    batch_rows: list[int] = []
+    with progress_bar(f"Encoding {'photos' if image else 'texts'}", len(present)) as advance:
+        for row, value in zip(rows, stream, strict=True):
+            if isinstance(value, PhotoError):
+                broken.append(
+                    {
+                        "item": str(items.ids[row]),
+                        "input": _relative(inputs[row], items.path),
+                        "reason": str(value),
+                    }
+                )
+                if strict:
+                    break
+                advance(1)
+                continue
+            batch.append(value)
+            batch_rows.append(int(row))
+            if len(batch) == size:
+                yield np.array(batch_rows, dtype=np.intp), _call(encoder, batch)
+                advance(size)
+                batch, batch_rows = [], []
+        if batch and not (strict and broken):
+            yield np.array(batch_rows, dtype=np.intp), _call(encoder, batch)
+            advance(len(batch))
+    if broken and (strict or len(broken) == len(present)):
+        raise FeatureError(f"{encoder.modality}: {_broken_text(broken, len(items))}: mend or remove them")
+
+
+def _call(encoder: Encoder, batch: list[Any]) -> Float32:
+    vectors = encoder.encode(batch)
+    if (
+        not isinstance(vectors, np.ndarray)
+        or vectors.dtype != np.float32
+        or vectors.ndim != 2
+        or len(vectors) != len(batch)
+    ):
+        found = (
+            f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
+        )
+        raise FeatureError(
+            f"{type(encoder).__name__}.encode gave {found} for {len(batch)} inputs: "
+            f"expected float32 [{len(batch)}, dim]"
+        )
+    return vectors
+
+
+def _relative(path: Path, table: Path) -> str:
+    return str(path.relative_to(table.parent)) if path.is_relative_to(table.parent) else str(path)
+
+
+def _broken_text(broken: list[dict[str, str]], total: int) -> str:
+    first = broken[0]
+    example = f"item '{first['item']}' ({first['input']}: {first['reason']})"
+    return f"{len(broken):,} of {total:,} photos are broken, for example {example}"
+
+
+def _with_flag(arguments: list[str], flag: str) -> list[str]:
+    """`--strict` alone means `--strict true`, which is what jsonargparse understands."""
+    return [
+        f"{flag}=true" if word == flag and following not in ("true", "false") else word
+        for word, following in zip(arguments, [*arguments[1:], ""], strict=True)
+    ]
+
+
+def _explain(message: str) -> str:
+    """The parser's message as one line, with the nearest option where one is unknown."""
+    text = " ".join(message.split())
+    names = [f"--{name}" for name in inspect.signature(extract_table).parameters]
+    if found := re.match(r"unrecognized arguments: (\S+?)(=| |$)", text):
+        return f"there is no option '{found[1]}'{nearest(found[1], names)}"
+    if found := re.match(r"the following arguments are required: (.+)", text):
+        needed = ", ".join(f"--{name.strip()}" for name in found[1].split(","))
+        return f"{needed} must be given; python -m features.extract --help says how"
+    if (found := re.match(r'Parser key "(\w+)": ', text)) and (
+        value := re.search(r"(?:value: |value )(.+?)$", text)
+    ):
+        kind = str(inspect.signature(extract_table).parameters[found[1]].annotation).removesuffix(" | None")
+        expected = {"int": "a whole number", "bool": "true or false"}.get(
+            kind, kind.replace("Literal", "one of ")
+        )
+        return f"option --{found[1]} is {value[1].strip()!r}, expected {expected}"
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

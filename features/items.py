@@ -1,0 +1,225 @@
+"""The item table: ids as the user writes them, photo paths, texts, titles."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.errors import FeatureError, nearest
+
+Strings = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A shop's items, one entry per row of the table, in its order.
+
+    Attributes:
+        ids: the user's ids, unique `[I]`.
+        photos: where each photo should be, None where an item has none; None as a whole if photos were not
+            asked for.
+        texts: what a text encoder gets, None where an item has no text; None as a whole if texts were not
+            asked for.
+        titles: names to show to people (the id where the title is empty), or None.
+        path: the table.
+        duplicates: rows left out because their id had appeared before (only with `duplicate_items="first"`).
+    """
+
+    ids: Strings
+    photos: list[Path | None] | None
+    texts: list[str | None] | None
+    titles: list[str] | None
+    path: Path
+    duplicates: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_items(
+    path: str | os.PathLike[str],
+    *,
+    id_column: str = "item_id",
+    image_column: str | None = None,
+    image_path: str | None = None,
+    text_columns: Sequence[str] = (),
+    text_template: str | None = None,
+    title_column: str | None = None,
+    duplicate_items: Literal["error", "first"] = "error",
+) -> Items:
+    """Read a table of items.
+
+    Args:
+        path: .csv, .tsv (or .tab, .txt: tab separated) or .parquet, with a header.
+        id_column: column of the ids; they stay text, "001" is not "1".
+        image_column: column with each photo's path, relative to the table's folder; empty where there is no
+            photo.
+        image_path: instead of `image_column`, one path for all with columns in braces, such as
+            `posters/{movie_id}.jpg`, relative to the table's folder; an item whose file is absent has no
+            photo.
+        text_columns: columns whose texts are joined by ". ", empty ones skipped.
+        text_template: instead of joining, one text for all with columns in braces, such as `{title}, a
+            {genre}`; an item with all of the columns empty has no text.
+        title_column: column with names to show to people.
+        duplicate_items: `error`: an id that appears twice is refused; `first`: its first row is kept.
+
+    Returns:
+        The items in the table's order.
+
+    Raises:
+        FeatureError: missing, empty or unreadable file; missing column; empty or repeated ids; no photo found
+            at all.
+    """
+    path = Path(path)
+    frame = _read_table(path)
+    if image_column and image_path:
+        raise FeatureError(
+            "both image_column and image_path are given; photos come from one of them: drop the other"
+        )
+    _check_columns(
+        frame,
+        path,
+        id_column,
+        image_column,
+        title_column,
+        *text_columns,
+        *_fields(image_path),
+        *_fields(text_template),
+    )
+    frame, duplicates = _unique_ids(frame, path, id_column, duplicate_items)
+    photos = None
+    if image_column:
+        photos = _photos_from_column(frame, path, image_column)
+    elif image_path:
+        photos = _photos_from_template(frame, path, image_path)
+    texts = None
+    if text_template:
+        texts = _fill(frame, text_template)
+    elif text_columns:
+        joined = pl.concat_str([_stripped(c) for c in text_columns], separator=". ", ignore_nulls=True)
+        texts = frame.select(joined.replace("", None)).to_series().to_list()
+    titles = None
+    if title_column:
+        titles = frame.select(pl.coalesce(_stripped(title_column), pl.col(id_column))).to_series().to_list()
+    ids = np.array(frame[id_column].to_list(), dtype=np.str_)
+    return Items(ids=ids, photos=photos, texts=texts, titles=titles, path=path, duplicates=duplicates)
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    """All columns as text; lists, dates and floats of a parquet file in their usual notation."""
+    if not path.is_file():
+        raise FeatureError(f"no item table at {path}: expected a .csv, .tsv or .parquet file")
+    if path.stat().st_size == 0:
+        raise FeatureError(f"{path} is empty (0 bytes): expected a table of items with a header line")
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            frame = pl.read_parquet(path)
+        elif suffix in (".csv", ".tsv", ".tab", ".txt"):
+            separator = "," if suffix == ".csv" else "\t"
+            frame = pl.read_csv(path, separator=separator, infer_schema=False)
+        else:
+            raise FeatureError(f"{path} ends in '{path.suffix}': item tables are .csv, .tsv or .parquet")
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise FeatureError(
+            f"{path} cannot be read as a table ({reason}): check separator, quotes and UTF-8"
+        ) from error
+    if frame.height == 0:
+        raise FeatureError(f"{path} has a header but no rows: expected one row per item")
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
+    return frame.drop(nested).with_columns(pl.all().cast(pl.String))
+
+
+def _check_columns(frame: pl.DataFrame, path: Path, *columns: str | None) -> None:
+    for column in columns:
+        if column is not None and column not in frame.columns:
+            raise FeatureError(f"{path} has no column '{column}'{nearest(column, frame.columns)}")
+
+
+def _unique_ids(
+    frame: pl.DataFrame, path: Path, id_column: str, duplicate_items: Literal["error", "first"]
+) -> tuple[pl.DataFrame, int]:
+    empty = frame[id_column].is_null() | (frame[id_column] == "")
+    if empty.any():
+        row = int(empty.arg_max() or 0)
+        raise FeatureError(
+            f"{path}: row {row + 1} has no '{id_column}' ({empty.sum()} such rows): every item needs an id"
+        )
+    repeated = ~frame[id_column].is_first_distinct()
+    count = int(repeated.sum())
+    if count and duplicate_items == "error":
+        row = int(repeated.arg_max() or 0)
+        value = frame[id_column][row]
+        first = int((frame[id_column] == value).arg_max() or 0)
+        raise FeatureError(
+            f"{path}: id '{value}' is in rows {first + 1} and {row + 1} of column '{id_column}' "
+            f"({count} repeated rows in all): make ids unique or set duplicate_items to 'first'"
+        )
+    return frame.filter(~repeated), count
+
+
+def _stripped(column: str) -> pl.Expr:
+    """A column without blanks around its texts; empty ones are null."""
+    text = pl.col(column).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def _photos_from_column(frame: pl.DataFrame, path: Path, column: str) -> list[Path | None]:
+    names = frame.select(_stripped(column)).to_series().to_list()
+    photos = [None if name is None else path.parent / name for name in names]
+    if not any(photos):
+        raise FeatureError(f"{path}: column '{column}' is empty in every row: expected paths of photos")
+    return photos
+
+
+def _photos_from_template(frame: pl.DataFrame, path: Path, template: str) -> list[Path | None]:
+    expected = [
+        None if name is None else path.parent / name for name in _fill(frame, template, complete=True)
+    ]
+    photos = [photo if photo is not None and photo.is_file() else None for photo in expected]
+    if not any(photos):
+        example = next((photo for photo in expected if photo), None)
+        raise FeatureError(
+            f"none of the {len(photos):,} items has a photo, for example {example}: check '{template}'"
+        )
+    return photos
+
+
+def _fields(template: str | None) -> list[str]:
+    """Columns named in a template, in order."""
+    if template is None:
+        return []
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise FeatureError(
+            f"'{template}' is not a template ({error}): write columns in braces, {{title}}"
+        ) from error
+    if not fields:
+        raise FeatureError(f"'{template}' names no column: write columns in braces, for example {{title}}")
+    return fields
+
+
+def _fill(frame: pl.DataFrame, template: str, *, complete: bool = False) -> list[str | None]:
+    """Fill a template in every row; null where all of its columns are empty (`complete`: any of them)."""
+    pieces: list[pl.Expr] = []
+    for literal, field, _, _ in string.Formatter().parse(template):
+        pieces.append(pl.lit(literal))
+        if field is not None:
+            pieces.append(_stripped(field) if complete else _stripped(field).fill_null(""))
+    text = pl.concat_str(pieces)
+    if not complete:
+        some = pl.any_horizontal(
+            [_stripped(field).is_not_null() for field in dict.fromkeys(_fields(template))]
+        )
+        text = pl.when(some).then(text.str.strip_chars())
+    return frame.select(text).to_series().to_list()

@@ -1,0 +1,1 @@
+"""Interactions, splits, items and their joining into one dataset."""

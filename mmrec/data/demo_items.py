@@ -1,0 +1,100 @@
+"""The demo shop's items: what each one is, and what its seller wrote about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+KINDS = ("mug", "shirt", "bag", "lamp", "chair", "shoe", "cap", "clock", "vase", "cushion", "bottle", "umbrella")
+COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+PATTERNS = ("plain", "striped", "dotted", "checked", "zigzag", "floral")
+SHADES = ("pale", "bright", "dark")
+FORMS = ("angular", "rounded")
+TRIMS = ("black", "white", "gold")
+MATERIALS = ("cotton", "wool", "leather", "linen", "steel", "glass", "oak", "ceramic")
+OCCASIONS = ("camping", "weddings", "the office", "birthdays", "rainy days", "the beach")
+
+_CLOTH, _HARD = (0, 1, 2, 3), (4, 5, 6, 7)
+_MADE_OF = np.array([_HARD if kind in {"mug", "lamp", "chair", "clock", "vase", "bottle"} else _CLOTH for kind in KINDS])
+
+SEEN = ("shade", "form", "trim")
+WRITTEN = ("material", "occasion")
+BOTH = ("kind", "colour", "pattern")
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Attributes of I items, each an [I] array of positions in the tuple of its name above.
+
+    Args:
+        kind: what it is; seen and written.
+        colour: seen and written.
+        pattern: seen and written.
+        shade: how light the colour is; only seen.
+        form: angular or rounded outline; only seen.
+        trim: colour of handle, sole, frame; only seen.
+        material: only written.
+        occasion: what it is good for; only written.
+        thorough: [I] bool; this seller also writes what is usually only seen, and shows what is usually only written.
+    """
+
+    kind: Codes
+    colour: Codes
+    pattern: Codes
+    shade: Codes
+    form: Codes
+    trim: Codes
+    material: Codes
+    occasion: Codes
+    thorough: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "kind": KINDS, "colour": COLOURS, "pattern": PATTERNS, "shade": SHADES,
+    "form": FORMS, "trim": TRIMS, "material": MATERIALS, "occasion": OCCASIONS,
+}  # fmt: skip
+
+
+def draw_catalogue(items: int, rng: np.random.Generator, *, thorough: float = 0.0) -> Catalogue:
+    """Draw items; attributes are independent, except that a mug is not made of wool.
+
+    Args:
+        items: how many.
+        rng: the only source of chance.
+        thorough: share of items, in [0, 1], whose seller writes and shows everything.
+    """
+    codes = {name: rng.integers(len(values), size=items) for name, values in NAMES.items() if name != "material"}
+    # Every kind once per len(KINDS) items, so that even a tiny shop has all of them.
+    codes["kind"] = rng.permutation(np.arange(items) % len(KINDS))
+    codes["material"] = _MADE_OF[codes["kind"], rng.integers(_MADE_OF.shape[1], size=items)]
+    return Catalogue(**codes, thorough=rng.random(items) < thorough)
+
+
+_TITLES = ("{Pattern} {kind} in {colour}", "{Colour} {kind}, {pattern}", "{Colour} {pattern} {kind}", "{Kind}, {pattern}, {colour}")
+_BODIES = (
+    "A {colour} {kind} made of {material}, {pattern}. Good for {occasion}.",
+    "Our {pattern} {kind} is {colour}; the material is {material}. Made for {occasion}.",
+    "For {occasion}: this {material} {kind} comes in {colour}, {pattern}.",
+    "{Material}, {pattern}, {colour}: a {kind} you will want for {occasion}.",
+)
+_EXTRAS = (" A {shade} shade, {form}, with {trim} trim.", " {Form} form, {trim} trim, {shade} tone.")
+
+
+def write_texts(shop: Catalogue, rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """Title and description of each item; thorough sellers add a sentence on shade, form and trim."""
+    picks = rng.integers([len(_TITLES), len(_BODIES), len(_EXTRAS)], size=(len(shop), 3))
+    codes = np.stack([getattr(shop, f.name) for f in fields(Catalogue)], axis=1)
+    titles, bodies = [], []
+    for (title, body, extra), row in zip(picks.tolist(), codes.tolist(), strict=True):
+        words = {name: NAMES[name][code] for name, code in zip(NAMES, row, strict=False)}
+        words |= {name.capitalize(): word.capitalize() for name, word in words.items()}
+        titles.append(_TITLES[title].format(**words))
+        bodies.append((_BODIES[body] + (_EXTRAS[extra] if row[-1] else "")).format(**words))
+    return titles, bodies

@@ -1,0 +1,153 @@
+"""The frozen item-item graph: one kNN graph per modality, fused by weights, from features or from given edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from features.files import content_hash
+from mmrec.errors import GraphError, nearest
+from mmrec.graph.cache import Arrays, cached, read_npz
+from mmrec.graph.knn import knn
+from mmrec.graph.view import GraphView
+
+Weighting = Literal["binary", "cosine"]
+
+
+def add_item_graph(
+    view: GraphView,
+    *,
+    k: int = 10,
+    weights: dict[str, float] | None = None,
+    weighting: Weighting = "binary",
+    edges: dict[str, str] | None = None,
+    memory_mb: int = 512,
+    root: Path = Path(),
+    cache_dir: Path | None = None,
+) -> GraphView:
+    """The view with a frozen item-item graph (FREEDOM, Zhou and Shen 2023, eq. 1-4; LATTICE's initial graph).
+
+    For each modality an item is linked to its k nearest by cosine, itself included; the modalities' graphs are added
+    with `weights`. An item that lacks a modality takes its whole row from those it has, and is never linked to others
+    for lacking the same.
+
+    Args:
+        view: clicks and features.
+        k: neighbours per item and modality, the item itself included.
+        weights: modality to its share, such as {image: 0.1, text: 0.9}, scaled to sum to one. Default: equal shares
+            of the modalities in `edges`, or of all features where no edges are given.
+        weighting: `binary` gives each of k neighbours 1/k (FREEDOM); `cosine` weighs them by similarity, negatives as
+            zero, with symmetric degree normalisation (LATTICE).
+        edges: modality to an .npz of ready edges, used instead of features: int arrays row and col of item positions
+            (for data whose item ids are 0..n-1), with `weight` taken as it is or `cosine` weighted as above.
+        memory_mb: MiB that a block of similarities may take.
+        root: folder that relative paths start from.
+        cache_dir: folder where neighbours are kept under the hash of features and options; None keeps nothing.
+
+    Raises:
+        GraphError: for unknown modalities, an .npz that does not fit, or nothing to build from.
+    """
+    given = {name: root / path for name, path in (edges or {}).items()}
+    shares = _shares(weights, given or view.features, {**view.features, **given})
+    parts = {}
+    for name in shares:
+        if name in given:
+            parts[name] = _given_edges(given[name], view.num_items, weighting)
+        else:
+            found = _neighbours(view, name, k, memory_mb, cache_dir)
+            parts[name] = _weigh(found["row"], found["col"], found["cosine"], view.num_items, weighting)
+    index, weight = fuse(parts, shares, view.num_items)
+    return replace(view, item_edge_index=index, item_edge_weight=weight)
+
+
+def fuse(
+    parts: Mapping[str, tuple[Tensor, Tensor]], shares: Mapping[str, float], num_items: int
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of graphs; edges that occur in several are added up.
+
+    Args:
+        parts: modality -> (int64 [2, S], float [S]).
+        shares: modality -> its weight; they sum to one.
+        num_items: I. A row that is empty in some parts takes their share from its other parts, in proportion.
+
+    Returns:
+        int64 [2, S'] sorted by row then column, without repeats, and float32 [S'].
+    """
+    has = {name: torch.bincount(index[0], minlength=num_items) > 0 for name, (index, _) in parts.items()}
+    covered = sum(shares[name] * has[name].double() for name in parts)
+    keys, values = [], []
+    for name, (index, weight) in parts.items():
+        keys.append(index[0] * num_items + index[1])
+        values.append(weight.double() * shares[name] / covered[index[0]])  # type: ignore[index]
+    unique, position = torch.unique(torch.cat(keys), return_inverse=True)
+    total = torch.zeros(len(unique), dtype=torch.float64).index_add_(0, position, torch.cat(values))
+    return torch.stack([unique // num_items, unique % num_items]), total.float()
+
+
+def _shares(
+    weights: dict[str, float] | None, default: Mapping[str, object], known: Mapping[str, object]
+) -> dict[str, float]:
+    if not known:
+        raise GraphError("no item graph can be built: there are no features and no graph.edges; give one of them")
+    if weights is None:
+        weights = dict.fromkeys(default, 1.0)
+    for name, share in weights.items():
+        if name not in known:
+            raise GraphError(f"graph.weights names modality '{name}', which the data lacks{nearest(name, known)}")
+        if not 0 <= share < float("inf"):
+            raise GraphError(f"graph.weights.{name} is {share}, expected a finite number of at least 0")
+    total = sum(weights.values())
+    if total <= 0:
+        raise GraphError(f"graph.weights sum to {total}, expected more than 0")
+    return {name: share / total for name, share in weights.items() if share > 0}
+
+
+def _neighbours(view: GraphView, name: str, k: int, memory_mb: int, cache_dir: Path | None) -> Arrays:
+    features, present = view.features[name], view.present[name]
+
+    def build() -> Arrays:
+        index, cosine = knn(features, present, k=k, memory_mb=memory_mb, title=f"item graph, {name}")
+        return {"row": index[0].numpy(), "col": index[1].numpy(), "cosine": cosine.numpy()}
+
+    return cached(cache_dir, f"knn-{content_hash(features.numpy(), present.numpy(), k)}", build)
+
+
+def _given_edges(path: Path, num_items: int, weighting: Weighting) -> tuple[Tensor, Tensor]:
+    arrays = read_npz(path, "item graph", "check graph.edges")
+    missing = [name for name in ("row", "col") if name not in arrays]
+    if missing or not {"weight", "cosine"} & arrays.keys():
+        raise GraphError(f"item graph {path} holds {sorted(arrays)}, expected row, col and weight or cosine")
+    row, col = arrays["row"], arrays["col"]
+    if row.ndim != 1 or row.shape != col.shape or not (row.dtype.kind in "iu" and col.dtype.kind in "iu"):
+        raise GraphError(f"item graph {path}: row {row.dtype}{row.shape}, col {col.dtype}{col.shape}, expected ints [S]")
+    shape = tuple(np.ravel(arrays["shape"]).tolist()) if "shape" in arrays else (num_items, num_items)
+    low, high = (min(row.min(), col.min()), max(row.max(), col.max())) if len(row) else (0, -1)
+    if shape != (num_items, num_items) or low < 0 or high >= num_items:
+        raise GraphError(
+            f"item graph {path} is {list(shape)} with numbers {low}..{high}, expected [{num_items}, {num_items}]: "
+            "it was made for other items"
+        )
+    value = arrays.get("weight", arrays.get("cosine"))
+    if value is None or value.shape != row.shape or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        raise GraphError(f"item graph {path} needs one finite weight or cosine for each of its {len(row)} edges")
+    if "weight" in arrays:
+        index = torch.from_numpy(np.stack([row, col]).astype(np.int64))
+        return index, torch.from_numpy(value.astype(np.float32))
+    return _weigh(row, col, value, num_items, weighting)
+
+
+def _weigh(
+    row: np.ndarray, col: np.ndarray, cosine: np.ndarray, num_items: int, weighting: Weighting
+) -> tuple[Tensor, Tensor]:
+    index = torch.from_numpy(np.stack([row, col]).astype(np.int64))
+    value = torch.from_numpy(cosine.astype(np.float32)).clamp(min=0) if weighting == "cosine" else torch.ones(len(row))
+    degree = torch.zeros(num_items).index_add_(0, index[0], value)
+    # Row sums on both sides, as FREEDOM and LATTICE have it: in a binary graph of k a row every entry is 1/k.
+    scale = degree.rsqrt().masked_fill_(degree <= 0, 0.0)
+    return index, value * scale[index[0]] * scale[index[1]]

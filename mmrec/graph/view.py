@@ -1,0 +1,158 @@
+"""`GraphView`: everything a model may look at, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from mmrec.errors import GraphError
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+Backend = Literal["csr", "scatter"]
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value to compare by
+class GraphView:
+    """What a model may look at.  U users, I items, E clicks, S item links, F width of a modality.
+
+    A value: nothing here is ever changed in place. Augmentations return a new view. It holds training clicks only,
+    so a model that is given a view cannot see the valid or the test split.
+
+    Attributes:
+        num_users: U.
+        num_items: I.
+        edge_index: int64 [2, E]; row 0 user in [0, U), row 1 item in [0, I).
+        edge_weight: float [E], or None for 1 each.
+        item_edge_index: int64 [2, S]; row 0 the item that receives, row 1 its neighbour; None without an item graph.
+        item_edge_weight: float [S].
+        features: modality -> float32 [I, F].
+        present: modality -> bool [I]; a missing photo is False here, never just a zero row.
+        backend: how products with the graphs are computed, see `mmrec.graph.ops.SparseMatrix`.
+    """
+
+    num_users: int
+    num_items: int
+    edge_index: Tensor
+    edge_weight: Tensor | None = None
+    item_edge_index: Tensor | None = None
+    item_edge_weight: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    present: Mapping[str, Tensor] = field(default_factory=dict)
+    backend: Backend = "csr"
+    # Sparse matrices derived from this view, made once and kept as long as the view (see `mmrec.graph.ops`).
+    # Not an init field, so that `dataclasses.replace` starts the new view with an empty one.
+    derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check shapes and ranges.
+
+        Raises:
+            GraphError: naming the field, what it holds and what was expected.
+        """
+        _check_edges("edge_index", self.edge_index, self.edge_weight, (self.num_users, self.num_items))
+        if self.item_edge_index is not None:
+            shape = (self.num_items, self.num_items)
+            _check_edges("item_edge_index", self.item_edge_index, self.item_edge_weight, shape)
+        for name, matrix in self.features.items():
+            if matrix.dim() != 2 or matrix.shape[0] != self.num_items:
+                raise GraphError(f"features['{name}'] has shape {tuple(matrix.shape)}, expected [{self.num_items}, F]")
+            mask = self.present.get(name)
+            if mask is None or mask.shape != (self.num_items,) or mask.dtype != torch.bool:
+                raise GraphError(f"features['{name}'] needs present['{name}'], a bool [{self.num_items}]")
+
+    def with_edges(self, keep: Tensor) -> GraphView:
+        """The same view with only some clicks.
+
+        Args:
+            keep: positions in [0, E) or a bool mask [E]. Order is kept for a mask.
+        """
+        weight = None if self.edge_weight is None else self.edge_weight[keep]
+        return replace(self, edge_index=self.edge_index[:, keep], edge_weight=weight)
+
+    def to(self, device: torch.device | str) -> GraphView:
+        """The same view with every tensor on `device`; itself, matrices and all, if it is there already."""
+        if self.edge_index.device == torch.device(device):
+            return self
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(
+            self,
+            edge_index=self.edge_index.to(device),
+            edge_weight=move(self.edge_weight),
+            item_edge_index=move(self.item_edge_index),
+            item_edge_weight=move(self.item_edge_weight),
+            features={name: matrix.to(device) for name, matrix in self.features.items()},
+            present={name: mask.to(device) for name, mask in self.present.items()},
+        )
+
+    def to_pyg(self) -> HeteroData:
+        """As torch_geometric's `HeteroData`: stores `user`, `item`, `(user, clicks, item)`, `(item, near, item)`.
+
+        A link of the item graph points from the neighbour to the item that receives its message, as messages flow in
+        torch_geometric. Features are `data['item'].<modality>` with `data['item'].<modality>_present` beside them.
+        """
+        from torch_geometric.data import HeteroData
+
+        data = HeteroData()
+        data["user"].num_nodes = self.num_users
+        data["item"].num_nodes = self.num_items
+        for name, matrix in self.features.items():
+            data["item"][name] = matrix
+            data["item"][f"{name}_present"] = self.present[name]
+        clicks = data["user", "clicks", "item"]
+        clicks.edge_index = self.edge_index
+        if self.edge_weight is not None:
+            clicks.edge_weight = self.edge_weight
+        if self.item_edge_index is not None:
+            near = data["item", "near", "item"]
+            near.edge_index = self.item_edge_index.flip(0)
+            if self.item_edge_weight is not None:
+                near.edge_weight = self.item_edge_weight
+        return data
+
+    @classmethod
+    def from_pyg(cls, data: HeteroData) -> GraphView:
+        """The reverse of `to_pyg`.
+
+        Raises:
+            GraphError: if the store `(user, clicks, item)` is absent.
+        """
+        if ("user", "clicks", "item") not in data.edge_types:
+            raise GraphError(f"HeteroData has edge types {data.edge_types}, expected ('user', 'clicks', 'item')")
+        clicks = data["user", "clicks", "item"]
+        item_edge_index = item_edge_weight = None
+        if ("item", "near", "item") in data.edge_types:
+            near = data["item", "near", "item"]
+            item_edge_index = near.edge_index.flip(0)
+            item_edge_weight = near.get("edge_weight")
+        items = data["item"]
+        names = [key.removesuffix("_present") for key in items.keys() if key.endswith("_present")]  # noqa: SIM118
+        return cls(
+            num_users=int(data["user"].num_nodes),
+            num_items=int(items.num_nodes),
+            edge_index=clicks.edge_index,
+            edge_weight=clicks.get("edge_weight"),
+            item_edge_index=item_edge_index,
+            item_edge_weight=item_edge_weight,
+            features={name: items[name] for name in names},
+            present={name: items[f"{name}_present"] for name in names},
+        )
+
+
+def _check_edges(name: str, index: Tensor, weight: Tensor | None, shape: tuple[int, int]) -> None:
+    if index.dim() != 2 or index.shape[0] != 2 or index.dtype != torch.int64:
+        raise GraphError(f"{name} is {index.dtype} {tuple(index.shape)}, expected int64 [2, n]")
+    if weight is not None and weight.shape != index.shape[1:]:
+        raise GraphError(f"{name} has {index.shape[1]} edges and {tuple(weight.shape)} weights, expected one each")
+    if index.shape[1]:
+        low, high = index.aminmax(dim=1)
+        if int(low.min()) < 0 or int(high[0]) >= shape[0] or int(high[1]) >= shape[1]:
+            raise GraphError(f"{name} reaches from {low.tolist()} to {high.tolist()}, expected below {list(shape)}")

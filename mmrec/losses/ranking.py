@@ -1,0 +1,16 @@
+"""Losses that rank a clicked item above another."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+    """Bayesian personalised ranking (Rendle et al. 2009): mean of softplus(negative - positive) = -log sigmoid.
+
+    Args:
+        positive: scores of clicked items [B].
+        negative: scores of items not clicked [B].
+    """
+    return softplus(negative - positive).mean()

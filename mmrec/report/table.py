@@ -1,0 +1,29 @@
+"""The table of a run: models against metrics, on valid and on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from mmrec.evaluate.evaluator import Scores
+
+
+def score_table(scores: Mapping[str, Mapping[str, Scores]], metrics: Sequence[str]) -> Table:
+    """Rows of models; the metrics on valid and on test, and the first of them on the test clicks of cold items alone.
+
+    Args:
+        scores: model -> `valid` and `test` -> scores.
+        metrics: such as `recall@20`, those to show.
+    """
+    table = Table(title="full ranking, mean over users", title_justify="left")
+    table.add_column("model")
+    for split in ("valid", "test"):
+        for name in metrics:
+            table.add_column(f"{split}\n{name}", justify="right")
+    table.add_column(f"test, cold items\n{metrics[0]}", justify="right")
+    for model, splits in scores.items():
+        cells = [f"{splits[split].metrics[name]:.4f}" for split in ("valid", "test") for name in metrics]
+        cold = splits["test"].cold_items.get(metrics[0])
+        table.add_row(model, *cells, "-" if cold is None else f"{cold:.4f}")
+    return table

@@ -1,0 +1,25 @@
+"""Fixtures shared by every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's own folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data, read in place; where it is absent the test is skipped with a reason."""
+    folder = Path(os.environ.get("MMREC_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "baby" / "baby.inter").is_file():
+        pytest.skip(f"real data not found at {folder}; set MMREC_SHARED_DATA to its folder")
+    return folder
