@@ -1,5 +1,5 @@
 # make run          the demo, end to end; extra options: make run ARGS="--config configs/baby/freedom.yaml"
-# make test         lint, types and tests: what CI runs
+# make test         lint, types and tests: what CI runs; some of them only: make test ARGS="tests/graph -k knn"
 # make check        lint and types only
 # make constraints  resolve the newest versions again and write constraints.txt
 # make clean        remove the environment, caches and builds; runs/ stays
@@ -32,8 +32,9 @@ check: $(VENV)/.installed
 	@echo "ruff"; $(BIN)/ruff check .
 	@echo "mypy"; $(BIN)/mypy
 
+# One thread: the tests' tensors are small, and two threads on a busy machine wait for each other, three times as long.
 test: check $(VENV)/.scatter
-	@echo "pytest"; $(BIN)/python -m pytest
+	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
 
 # torch goes first and by its pin: a range would take the registry's newest build, and torch-scatter compiles against it.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
@@ -52,15 +53,16 @@ HEADER := import pathlib, sysconfig; print(pathlib.Path(sysconfig.get_paths()["i
 
 $(VENV)/.scatter: $(VENV)/.installed
 	@set -e; if command -v c++ >/dev/null && [ -f "$$($(BIN)/python -c '$(HEADER)')" ]; then \
-		echo "installing torch-scatter: the first time it is compiled, about four minutes"; \
+		echo "installing torch-scatter: the first time it is compiled, two to four minutes"; \
 		$(SCATTER); \
-		$(BIN)/python -c "import torch_scatter" 2>/dev/null || $(SCATTER) --no-cache-dir --force-reinstall; \
+		$(BIN)/python -c "import torch_scatter" 2>/dev/null || \
+		{ $(PIP) cache remove torch_scatter; $(SCATTER) --force-reinstall; }; \
 		$(BIN)/python -c "import torch_scatter"; \
 		touch $@; \
 	elif [ -n "$$CI" ]; then echo "torch-scatter needs a C++ compiler and Python's headers" >&2; exit 1; \
 	else echo "no C++ compiler or no Python headers: tests of torch-scatter are skipped"; fi
 
-# The machine's own build of torch (+cpu, and the CUDA libraries it brings) is not part of the pins.
+# The machine's own build of torch (+cpu, or the CUDA libraries it brings) is not part of the pins.
 constraints:
 	@set -e; $(FIND_PYTHON); new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; "$$found" -m venv "$$new/venv"; \
 	pip="$$new/venv/bin/python -m pip --disable-pip-version-check --no-input"; \

@@ -1,4 +1,4 @@
-"""The project's own errors: one line each, saying what was found, what was expected, where, and what to do."""
+"""The project's own errors: one line each, saying what was found, what was expected, where, what to do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class MMRecError(Exception):
     """Base of every error a user can cause; `str(error)` is one line and programs exit with code 2."""
+
+    def __str__(self) -> str:
+        """One line, also where a name that came from outside has line breaks in it."""
+        return " ".join(super().__str__().splitlines())
 
 
 class FeatureError(MMRecError):

@@ -61,14 +61,14 @@ def extract(
     seen: set[str] = set()
     for encoder in encoders:
         _check_inputs(items, encoder, seen)
-    prints = [
-        encoder.fingerprint() for encoder in encoders
-    ]  # all of them first: here wrong names and files are noticed
-    stores = {}
-    for encoder, fingerprint in zip(encoders, prints, strict=True):
-        store = _extract_one(items, encoder, fingerprint, Path(out), dtype, strict, pool_size(workers))
-        stores[encoder.modality] = store
-    return stores
+    # all fingerprints first: wrong names and files are noticed here, before anything is encoded
+    pairs = [(encoder, encoder.fingerprint()) for encoder in encoders]
+    return {
+        encoder.modality: _extract_one(
+            items, encoder, fingerprint, Path(out), dtype=dtype, strict=strict, workers=pool_size(workers)
+        )
+        for encoder, fingerprint in pairs
+    }
 
 
 def extract_table(
@@ -194,6 +194,7 @@ def _extract_one(
     encoder: Encoder,
     fingerprint: dict[str, str],
     out: Path,
+    *,
     dtype: str,
     strict: bool,
     workers: int,

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ import numpy as np
 from features.errors import MMRecError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# Words for it in errors that carry no number: numpy's "9 requested and 3 written", polars' "(os error 28)".
+_FULL_TEXT = re.compile(rf"requested and|\(os error ({'|'.join(map(str, _FULL))})\)")
 _NEARLY_NOTHING = 1 << 16  # bytes; a disk with less than this left is called full
 
 Hashable = (
@@ -62,7 +65,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         _remove_empty(made)
-        raise _translate(error, target, full) from error
+        if (ours := _translate(error, target, full)) is not None:
+            raise ours from error
+        raise
 
 
 @contextlib.contextmanager
@@ -104,7 +109,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.rename(retired, target)
         shutil.rmtree(partial, ignore_errors=True)
         _remove_empty(made)
-        raise _translate(error, target, full) from error
+        if (ours := _translate(error, target, full)) is not None:
+            raise ours from error
+        raise
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -182,7 +189,8 @@ def _make_parents(target: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         _remove_empty(missing)
-        raise _translate(error, target, _is_full(error, target)) from error
+        ours = _translate(error, target, error.errno in _FULL)
+        raise ours or MMRecError(f"cannot write {target}: {error.strerror} ({error.filename})") from error
     return missing
 
 
@@ -198,25 +206,22 @@ def _sync(path: Path) -> None:
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:
-    """Libraries that write from C++ report a full disk as a RuntimeError, so the free space is asked too."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+    """Whether the disk is full. torch reports it as a RuntimeError of no fixed words."""
+    if isinstance(error, OSError) and (error.errno in _FULL or _FULL_TEXT.search(str(error))):
         return True
-    if not isinstance(error, Exception) or isinstance(error, MMRecError):
-        return False
     with contextlib.suppress(OSError):
-        return shutil.disk_usage(folder).free < _NEARLY_NOTHING
+        return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _NEARLY_NOTHING
     return False
 
 
-def _translate(error: BaseException, target: Path, full: bool) -> BaseException:
+def _translate(error: BaseException, target: Path, full: bool) -> MMRecError | None:
+    """Our error for what the file system did; None for everything else."""
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
     if full:
         return MMRecError(
-            f"disk full while writing {target}: free some space or choose another place; nothing was kept"
+            f"disk full ({reason}) while writing {target}: free some space or choose another place"
         )
-    if (
-        isinstance(error, OSError)
-        and error.filename is not None
-        and str(target.parent) in str(error.filename)
-    ):
-        return MMRecError(f"cannot write {target}: {error.strerror or error}")
-    return error
+    where = getattr(error, "filename", None)
+    if isinstance(error, OSError) and where is not None and str(target.parent) in str(where):
+        return MMRecError(f"cannot write {target}: {reason}")
+    return None

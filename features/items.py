@@ -136,7 +136,11 @@ def _read_table(path: Path) -> pl.DataFrame:
     if frame.height == 0:
         raise FeatureError(f"{path} has a header but no rows: expected one row per item")
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
-    return frame.drop(nested).with_columns(pl.all().cast(pl.String))
+    frame = frame.drop(nested)
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    # pandas makes ids with gaps floats: 7.0 is 7 again
+    whole = [name for name in floats if (frame[name].drop_nulls() % 1 == 0).all()]
+    return frame.with_columns(pl.col(whole).cast(pl.Int64)).with_columns(pl.all().cast(pl.String))
 
 
 def _check_columns(frame: pl.DataFrame, path: Path, *columns: str | None) -> None:

@@ -114,5 +114,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        # a single step has no speed of its own: its average then
+        average = task.completed / task.elapsed if task.elapsed else None
+        speed = task.finished_speed or task.speed or average
         return Text(f"{speed:,.0f} items/s" if speed else "", style="progress.data.speed")

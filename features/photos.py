@@ -15,17 +15,8 @@ from features.errors import FeatureError
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 50  # resizing the short side to 224 would make a 1 x 100,000 picture enormous
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "AVIF",
-    "PPM",
-    "MPO",
-)  # no format that starts another program
+# no format whose reader starts another program
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "MPO")
 
 
 class PhotoError(FeatureError):
@@ -74,12 +65,10 @@ def load_photo(path: str | os.PathLike[str]) -> Image.Image:
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"more pixels than the {MAX_PIXELS:,} that are decoded") from error
+        raise PhotoError(f"too many pixels, at most {MAX_PIXELS:,} are decoded") from error
     except UnidentifiedImageError as error:
         raise PhotoError(f"not an image ({_looks_like(path)})") from error
-    except (
-        Exception
-    ) as error:  # decoders of broken files raise nearly everything: OSError, SyntaxError, struct.error …
+    except Exception as error:  # decoders of broken files raise nearly everything
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PhotoError(f"broken image ({text})") from error
 
@@ -94,10 +83,7 @@ def _formats() -> tuple[str, ...]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image.copy()
-    if image.mode.startswith("I;16") or image.mode in (
-        "I",
-        "F",
-    ):  # 16 bit grey: convert() would clip it to white
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # convert() would clip it to white
         values = np.asarray(image, dtype=np.float32)
         brightest = max(65535.0 if image.mode.startswith("I") else 1.0, float(np.nan_to_num(values).max()))
         grey = np.clip(np.nan_to_num(values) * (255.0 / brightest), 0, 255).astype(np.uint8)

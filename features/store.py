@@ -93,7 +93,9 @@ class FeatureStore:
         present = known.copy()
         present[known] = self.present[rows[known]]
         out = np.zeros((len(wanted), self.dim), dtype=np.float32)
-        out[present] = self.matrix[rows[present]]
+        # what is too large for float32 becomes infinite, and is refused below
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[present] = self.matrix[rows[present]]
         bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
         if len(bad):
             first = bad[0]
@@ -200,7 +202,7 @@ def write_store(
                 present[rows] = True
             if dim == 0:
                 raise FeatureError(
-                    f"no item has a {modality} that can be encoded: nothing to write to {path}"
+                    f"no item has anything of {modality} to encode: nothing to write to {path}"
                 )
             none = np.empty(0, dtype=np.intp)
             _write_rows(stream, none, np.empty((0, dim), dtype=dtype), at, end=len(ids))
@@ -323,7 +325,7 @@ def _load(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         raise FeatureError(
             f"{path.parent} is an unfinished store: it has no {path.name}; extract again"
         ) from error
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy's reader raises SyntaxError, TokenError and more on broken files
         if "pickle" in str(error) or "Python objects" in str(error):
             raise FeatureError(
                 f"{path} holds pickled objects, which are never loaded: save it as float numbers"

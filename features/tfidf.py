@@ -102,9 +102,8 @@ class TfidfText(Encoder):
                 "tfidf: %d texts with %d words give %d dimensions, not %d", *weights.shape, dim, self._asked
             )
         svd = TruncatedSVD(n_components=dim, random_state=self.seed)
-        with np.errstate(
-            invalid="ignore", divide="ignore"
-        ):  # explained variance of a single text is 0 / 0, and unused
+        # the explained variance of a single text is 0 / 0, and unused
+        with np.errstate(invalid="ignore", divide="ignore"):
             svd.fit(weights)
         self._pipeline = make_pipeline(words, svd)
         self._without_words = 0

@@ -2,74 +2,67 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from features.base import Encoder
-from features.items import read_items
-from mmrec.augment.base import Augmentation
-from mmrec.data.dataset import load_data
-from mmrec.errors import ConfigError, MMRecError, nearest
-from mmrec.evaluate.evaluator import Evaluator
-from mmrec.graph.item_graph import add_item_graph
+from mmrec.binding import arguments, bind, help_of, option_names
+from mmrec.errors import ConfigError, nearest
 from mmrec.models.base import Recommender
+from mmrec.options import ACTIONS, PLUGINS, SECTIONS, run_options
 from mmrec.plugins import known, resolve
-from mmrec.recommend import recommend
-from mmrec.train.loop import fit
+from mmrec.settings import Settings, merge, read_file, read_words, read_yaml
 
 Base = TypeVar("Base")
 DEMO = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
-_PLUGINS: dict[str, type[Any]] = {
-    "model": Recommender,
-    "compare": Recommender,
-    "augment.epoch": Augmentation,
-    "features.encoders": Encoder,
-}
 
 
 def parse(argv: Sequence[str]) -> Namespace:
     """Options of a run: the config files (the demo's where none is named), then the command line over them.
 
     Returns:
-        Nested namespace with every default filled in; plug-ins are still class paths and arguments.
+        Nested namespace with every default filled in; a plug-in is `class_path` and `init_args`.
 
     Raises:
         ConfigError: one line for whatever is wrong, with the nearest known name where a name is.
         SystemExit: after --help and --print_config.
     """
-    parser = _parser()
-    settings, rest = _read_settings(list(argv))
-    for key, base in _PLUGINS.items():
-        _check_plugins(settings, key, base)
-    if {"-h", "--help"} & set(rest):
-        _print_help(parser, settings)
+    words = read_words(argv)
+    settings: Settings = {}
+    for path in [_file(value) for key, value in words if key == "config"] or [_file(DEMO)]:
+        merge(settings, _in_full(read_file(path)))
+    # The model's class goes first: in whatever order they come, --model.dim is an option of --model.
+    for key, value in sorted(words, key=lambda word: word[0] not in ("model", "model.class_path")):
+        if key not in ACTIONS:
+            merge(settings, _in_full(_option(key, value)))
+    options = _bind(settings)
+    asked = {key for key, _ in words}
+    if "help" in asked:
+        print(_help(options))
+    elif "print_config" in asked:
+        print(as_yaml(options), end="")
+    if asked & {"help", "print_config"}:
         raise SystemExit(0)
-    try:
-        options = parser.parse_args(["--config", json.dumps(settings), *rest])
-        options.compare = [_bind_model(entry) for entry in options.compare]
-    except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise _explain(str(error), parser) from error
     return options
 
 
+def as_yaml(options: Namespace) -> str:
+    """The options as a config file, which `--config` reads back."""
+    return str(yaml.safe_dump(_plain(options), sort_keys=False, allow_unicode=True))
+
+
 def save_config(options: Namespace, path: Path) -> None:
-    """Write the resolved options as YAML; `--config` reads them back."""
-    plain = {key: value for key, value in options.as_dict().items() if key != "config"}
-    path.write_text(yaml.safe_dump(_plain(plain), sort_keys=False))
+    """Write the options as a config file."""
+    path.write_text(as_yaml(options), encoding="utf-8")
 
 
 def arguments_of(plugin: Namespace) -> dict[str, Any]:
     """The `init_args` of a plug-in as a plain dictionary."""
-    given = plugin.get("init_args")
-    return dict(given.as_dict()) if given is not None else {}
+    return dict(_plain(plugin.init_args))
 
 
 def plugin_class(base: type[Base], plugin: Namespace) -> type[Base]:
@@ -85,174 +78,137 @@ def make(base: type[Base], plugin: Namespace, *args: Any) -> Base:
         plugin: `class_path` and `init_args`.
         args: positional arguments before them, such as the view of a model.
     """
-    return plugin_class(base, plugin)(*args, **arguments_of(plugin))
+    kind = plugin_class(base, plugin)
+    return kind(*args, **arguments(plugin.init_args))
 
 
-def _parser() -> ArgumentParser:
-    for base in set(_PLUGINS.values()):
-        known(base)  # imports them, so that their class names are known
-    parser = ArgumentParser(
-        prog="python -m mmrec.run",
-        description="From photos, texts and clicks to recommendations. Without --config it runs the demo shop.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--config", action=ActionConfigFile, help="YAML file of the options below; later ones win.")
-    add("--name", type=str, default="run", help="Name of the run; its folder is runs/<name>.")
-    add("--run_dir", type=str | None, default=None, help="Folder of the run instead; replaced when the run is complete.")
-    add("--cache_dir", type=str, default="cache", help="Folder for features and graphs, kept by content hash.")
-    add("--root", type=str, default=".", help="Folder that the paths of data, items, features and graph start from.")
-    add("--seed", type=int, default=0, help="Seed of initialisation, sampling and augmentation.")
-    parser.add_function_arguments(load_data, "data", skip={"items", "root"})
-    add("--items.path", type=str | None, default=None, help="Table of items (.csv, .tsv, .parquet); optional.")
-    parser.add_function_arguments(read_items, "items", skip={"path"})
-    add("--features.stores", type=list[str], default=[], help="Folders of ready features: stores, or MMRec's layout.")
-    add("--features.encoders", type=list[Encoder], default=[], help="Encoders of the items' photos and texts, run once.")
-    add("--features.strict", type=bool, default=False, help="Stop at broken photos instead of treating them as missing.")
-    parser.add_function_arguments(add_item_graph, "graph", skip={"view", "root", "cache_dir"})
-    parser.add_subclass_arguments(Recommender, "model", skip={"view"}, required=True, instantiate=False)
-    add("--compare", type=list[dict[str, Any] | str], default=[], help="Models trained beside it, for the table.")
-    add("--augment.epoch", type=list[Augmentation], default=[], help="Augmentations of the graph, drawn each epoch.")
-    skip = {"model", "view", "validate", "monitor", "augment", "seed", "logs"}
-    parser.add_function_arguments(fit, "train", skip=skip)
-    parser.add_class_arguments(Evaluator, "eval")
-    parser.add_function_arguments(recommend, "recommend", skip={"model", "data", "held_out"})
-    return parser
+def _file(name: str | bool | Path) -> Path:
+    if isinstance(name, bool):
+        raise ConfigError("--config has no file after it; name a YAML file")
+    if name == DEMO and not DEMO.is_file():
+        raise ConfigError(
+            f"no --config was given and the demo's is absent ({DEMO}); run in a clone or name one"
+        )
+    return Path(name)
 
 
-def _model_parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Recommender, "model", skip={"view"}, required=True, instantiate=False)
-    return parser
+def _option(key: str, value: Any) -> Settings:
+    """One option of the command line; `--model.dim` is short for `--model.init_args.dim`."""
+    if key in PLUGINS and isinstance(value, str):
+        value = read_yaml(value, f"--{key}")
+    section, _, name = key.partition(".")
+    if key == "model.class_path":
+        key = "model"
+    elif section == "model" and name and not name.startswith("init_args."):
+        key = f"model.init_args.{name}"
+    return {key: value}
 
 
-def _bind_model(entry: dict[str, Any] | str) -> Namespace:
-    bound: Namespace = _model_parser().parse_object({"model": entry}).model
-    return bound
+def _in_full(settings: Settings) -> Settings:
+    """The same, `model` as a mapping with its class by import path, so that merging can compare classes."""
+    model = settings.get("model")
+    if isinstance(model, str) or (isinstance(model, dict) and "class_path" in model):
+        kind, given = _entry(model, "model")
+        model = {"class_path": _path(kind), **({"init_args": given} if given else {})}
+    return {**settings, "model": model} if "model" in settings else settings
 
 
-def _read_settings(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Config files merged in order, plug-ins named on the command line put over them, and the arguments that are left.
-
-    Merging is done here because a plug-in of another class must start from that class's defaults: jsonargparse would
-    let options of the same name live on, EdgeDrop taking over DegreeDrop's rate.
-    """
-    files, plugins, rest = [], [], []
-    while arguments:
-        option, equals, value = arguments.pop(0).partition("=")
-        if option == "--config" or option.removeprefix("--") in _PLUGINS:
-            if not equals:
-                if not arguments:
-                    raise ConfigError(f"{option} is the last word, expected a value after it")
-                value = arguments.pop(0)
-            (files if option == "--config" else plugins).append((option.removeprefix("--"), value))
-        else:
-            rest.append(option + equals + value)
-    if not files:
-        if not DEMO.is_file():
-            raise ConfigError(f"no --config was given and the demo's, {DEMO}, is absent; run in a clone or name a file")
-        files = [("config", str(DEMO))]
-    settings: dict[str, Any] = {}
-    for _, name in files:
-        _merge(settings, _read_yaml(Path(name)))
-    for key, text in plugins:
-        nested = yaml.safe_load(text)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        _merge(settings, nested)
-    return settings, rest
+def _entry(entry: Any, key: str) -> tuple[type[Any], dict[str, Any]]:
+    """The class and the options that a plug-in in a config stands for."""
+    entry = {"class_path": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("class_path"), str):
+        expected = "a class name, or {class_path: ..., init_args: ...}"
+        raise ConfigError(f"{key} holds {entry!r}, expected {expected}")
+    for name in entry.keys() - {"class_path", "init_args"}:
+        raise ConfigError(f"{key} has '{name}' beside class_path; options of the class go under init_args")
+    given = entry.get("init_args") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{key}: init_args is {given!r}, expected a mapping of options")
+    return resolve(PLUGINS[key], entry["class_path"], key), given
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"config {path} cannot be read ({reason}); name a YAML file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path} is not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"config {path} holds {type(settings).__name__}, expected sections such as 'model:'")
-    return settings
+def _bind(settings: Settings) -> Namespace:
+    if settings.get("model") is None:
+        raise ConfigError(f"no model is set; set model to one of {', '.join(sorted(known(Recommender)))}")
+    options = Namespace()
+    top = {key: value for key, value in settings.items() if key not in SECTIONS}
+    for key in top:
+        _check_top(key, settings["model"])
+    for section, (signature, skip) in SECTIONS.items():
+        given = settings.get(section) if section else top
+        given = {} if given is None else given
+        if not isinstance(given, dict):
+            names = ", ".join(option_names(signature, skip))
+            raise ConfigError(f"{section} is {given!r}, expected a mapping of its options, which are {names}")
+        dot = f"{section}." if section else ""
+        plugins = {key: given[name] for name in given if (key := f"{dot}{name}") in PLUGINS}
+        plain = {name: value for name, value in given.items() if f"{dot}{name}" not in PLUGINS}
+        for name, value in bind(signature, plain, dot, skip).items():
+            if f"{dot}{name}" not in ACTIONS:
+                options[f"{dot}{name}"] = list(value) if isinstance(value, tuple) else value
+        for key, value in plugins.items():
+            options[key] = _bind_plugins(value, key)
+    return options
 
 
-def _merge(settings: dict[str, Any], over: dict[str, Any]) -> None:
-    for key, value in over.items():
-        old = settings.get(key)
-        if isinstance(old, str) and isinstance(value, dict):
-            old = {"class_path": old}
-        same_class = isinstance(value, dict) and value.get("class_path") == (old or {}).get("class_path")
-        if isinstance(old, dict) and isinstance(value, dict) and same_class:
-            settings[key] = dict(old)
-            _merge(settings[key], value)
-        else:
-            settings[key] = value
+def _bind_plugins(value: Any, key: str) -> Namespace | list[Namespace]:
+    """The plug-ins under `key`; one alone may stand without a list."""
+    if key == "model" and isinstance(value, list):
+        raise ConfigError(f"model is a list, {value!r}, expected one class; others go under compare")
+    bound = []
+    for one in value if isinstance(value, list) else [] if value is None else [value]:
+        kind, given = _entry(one, key)
+        init_args = bind(kind, given, f"{kind.__name__}.", _not_options(PLUGINS[key], kind))
+        bound.append(Namespace(class_path=_path(kind), init_args=init_args))
+    return bound[0] if key == "model" else bound
 
 
-def _check_plugins(settings: dict[str, Any], key: str, base: type[Any]) -> None:
-    """Resolve the classes under `key`, and check the names of their options."""
-    section = settings
-    *parents, last = key.split(".")
-    for parent in parents:
-        section = section.get(parent) or {}
-    if not isinstance(section, dict) or section.get(last) is None:
+def _check_top(key: str, model: Any) -> None:
+    """Refuse what is neither a section nor an option of the top level; `--lr` is told of `train.lr`."""
+    names = {*option_names(run_options), *SECTIONS} - {*ACTIONS, ""}
+    if key in names:
         return
-    entries = section[last] if isinstance(section[last], list) else [section[last]]
-    checked = []
-    for entry in entries:
-        entry = {"class_path": entry} if isinstance(entry, str) else entry
-        if not isinstance(entry, dict) or not isinstance(entry.get("class_path"), str):
-            raise ConfigError(f"{key} holds {entry!r}, expected a class name, or class_path and init_args")
-        for name in entry.keys() - {"class_path", "init_args"}:
-            raise ConfigError(f"{key} has '{name}' beside class_path{nearest(name, ['class_path', 'init_args'])}")
-        plugin = resolve(base, entry["class_path"], key)
-        names = list(inspect.signature(plugin).parameters)
-        for name in entry.get("init_args") or {}:
-            if name not in names:
-                raise ConfigError(f"{key}: {plugin.__name__} has no option '{name}'{nearest(name, names)}")
-        checked.append({**entry, "class_path": f"{plugin.__module__}.{plugin.__qualname__}"})
-    section[last] = checked if isinstance(section[last], list) else checked[0]
+    if key in ACTIONS:
+        raise ConfigError(f"'{key}' stands in a config file; it is for the command line only")
+    kind, _ = _entry(model, "model")
+    parts = {"model": option_names(kind, _not_options(Recommender, kind))}
+    parts |= {section: option_names(*where) for section, where in SECTIONS.items() if section}
+    for section, options in parts.items():
+        if key in options:
+            raise ConfigError(f"there is no option '{key}'; did you mean '{section}.{key}'?")
+    raise ConfigError(f"there is no option '{key}'{nearest(key, names)}")
 
 
-def _print_help(parser: ArgumentParser, settings: dict[str, Any]) -> None:
-    """All options, then those of the chosen model and plug-ins."""
-    print(parser.format_help())
-    for key, base in _PLUGINS.items():
-        section: Any = settings
-        for part in key.split("."):
-            section = (section or {}).get(part)
-        for entry in section if isinstance(section, list) else [section] if section else []:
-            plugin = resolve(base, entry["class_path"], key)
-            own = ArgumentParser(prog=plugin.__name__, usage=argparse.SUPPRESS, add_help=False)
-            own.add_class_arguments(plugin, "model" if key == "model" else None, skip={"view"})
-            print(f"{key}: {plugin.__name__}\n{own.format_help()}")
+def _not_options(base: type[Any], kind: type[Any]) -> frozenset[str]:
+    """A model's first parameter is the view, whatever it is called."""
+    return frozenset(list(inspect.signature(kind).parameters)[:1] if base is Recommender else [])
 
 
-def _explain(message: str, parser: ArgumentParser) -> MMRecError:
-    """The parser's message as one line of ours."""
-    text = " ".join(message.split())
-    inside = re.search(r"given class_path '([\w.]+)'", text)
-    where = re.search(r'Parser key "([\w.]+)"', text)
-    if unknown := re.search(r"(?:unrecognized arguments: --|Option ')([\w.]+)", text):
-        if inside:
-            plugin = inside[1].rpartition(".")[2]
-            names = list(inspect.signature(resolve(object, inside[1], "config")).parameters)
-            return ConfigError(f"{plugin} has no option '{unknown[1]}'{nearest(unknown[1], names)}")
-        options = [action.dest for action in parser._actions if action.option_strings and "help" not in action.dest]
-        return ConfigError(f"there is no option '{unknown[1]}'{nearest(unknown[1], options)}")
-    if wrong := re.search(r"Parser key \"([\w.]+)\": Expected an? (.+?)\. Got value: (.+?)( - |$)", text):
-        kind = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>|typing\.", r"\1", wrong[2]).replace("Sequence", "list such as [a, b]")
-        place = f"{where[1]}.{wrong[1]}" if where and inside else wrong[1]
-        return ConfigError(f"option {place} is {wrong[3]!r}, expected {kind}")
-    return ConfigError(text)
+def _path(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _help(options: Namespace) -> str:
+    """Every option: those of the sections, then those of the chosen model and plug-ins."""
+    parts = [
+        "usage: python -m mmrec.run [--config FILE] [--option value ...]\n",
+        "From photos, texts and clicks to recommendations. Without --config it runs the demo shop.\n",
+    ]
+    for section, (signature, skip) in SECTIONS.items():
+        parts.append(help_of(signature, section or "options", section, skip))
+    for key, base in PLUGINS.items():
+        for plugin in options[key] if isinstance(options[key], list) else [options[key]]:
+            kind = plugin_class(base, plugin)
+            title = f"{key}: {kind.__name__}" + ("" if key == "model" else ", under init_args")
+            parts.append(help_of(kind, title, "model" if key == "model" else None, _not_options(base, kind)))
+    return "\n".join(parts)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Namespace):
+        value = value.as_dict()
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, Namespace):
-        return _plain(value.as_dict())
     return str(value) if isinstance(value, Path) else value

@@ -34,20 +34,26 @@ def recommend(
         data: clicks, ids and titles.
         held_out: valid and test clicks, int64 [2, n]; only used to leave out what a user already knows.
         k: items per user.
-        exclude: `seen` (default) leaves out every item the user is known to have clicked; `train` only those of the
-            training split, so that the lists can be scored against valid and test.
+        exclude: `seen` (default) leaves out every item the user is known to have clicked; `train` only those
+            of the training split, so that the lists can be scored against valid and test.
         batch_size: users scored at once.
 
     Returns:
         Columns user, item, rank (from 1), score, and title where items have one; by user, then rank.
     """
-    if k < 1:
-        raise ConfigError(f"recommend.k is {k}, expected at least 1")
+    check_options(k=k, batch_size=batch_size)
     view = data.train.to(model.device)
-    known = torch.cat([view.edge_index, held_out.to(model.device)], dim=1) if exclude == "seen" else view.edge_index
+    known = (
+        torch.cat([view.edge_index, held_out.to(model.device)], dim=1)
+        if exclude == "seen"
+        else view.edge_index
+    )
     warm = torch.bincount(view.edge_index[0], minlength=view.num_users) > 0
     parts = []
-    for ranker, users in ((model, warm.nonzero().squeeze(1)), (Popularity(view), (~warm).nonzero().squeeze(1))):
+    for ranker, users in (
+        (model, warm.nonzero().squeeze(1)),
+        (Popularity(view), (~warm).nonzero().squeeze(1)),
+    ):
         if len(users) == 0:
             continue
         lists = top_items(ranker, final_embeddings(ranker, view), users, known, k, batch_size=batch_size)
@@ -62,6 +68,17 @@ def recommend(
     if data.titles is not None:
         ids.append(pl.Series("title", data.titles)[frame["item"].to_numpy()].alias("title"))
     return frame.with_columns(ids)
+
+
+def check_options(*, k: int, batch_size: int, **_: object) -> None:
+    """Refuse options of `recommend` that are out of their range, before a model is trained for it.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    for name, value in (("k", k), ("batch_size", batch_size)):
+        if value < 1:
+            raise ConfigError(f"recommend.{name} is {value}, expected at least 1")
 
 
 def write_recommendations(frame: pl.DataFrame, path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,11 @@ from features.store import FeatureStore, open_stores
 from mmrec.augment.base import Augmentation, Compose
 from mmrec.config import arguments_of, make, parse, plugin_class, save_config
 from mmrec.data.dataset import RecData, add_features, load_data
-from mmrec.errors import DataError
+from mmrec.errors import ConfigError, DataError, GraphError
 from mmrec.evaluate.evaluator import Evaluator, Scores
 from mmrec.graph.item_graph import add_item_graph
 from mmrec.models.base import Recommender
-from mmrec.recommend import recommend, write_recommendations
+from mmrec.recommend import check_options, recommend, write_recommendations
 from mmrec.report.progress import console, logging_to
 from mmrec.report.table import score_table
 from mmrec.train.checkpoint import save_checkpoint
@@ -56,25 +58,36 @@ def run(options: Namespace) -> dict[str, Any]:
         What `metrics.json` holds.
     """
     started = time.perf_counter()
+    # What can be refused is refused now, not after the features are extracted or the model is trained.
+    run_dir = _run_dir(options)
     evaluator = Evaluator(**options.eval.as_dict())
-    run_dir = Path(options.run_dir or Path("runs", options.name))
+    check_options(**options.recommend.as_dict())
+    augment = [make(Augmentation, step) for step in options.augment.epoch]
     with atomic_folder(run_dir) as folder, logging_to(folder / "log.txt"):
         data = prepare(options)
-        for what, count in data.report.items():
-            log.info("%10s %s", f"{count:,}", what)
-        trained = [train(options, plugin, data, evaluator, folder) for plugin in (options.model, *options.compare)]
+        for what, number in data.report.items():
+            log.info("%10s %s", f"{number:,}", what)
+        trained = [train(options, options.model, data, evaluator, folder, augment=augment)]
+        for plugin in options.compare:
+            trained.append(
+                train(options, plugin, data, evaluator, folder, taken=[one.name for one in trained])
+            )
         test = data.test.open()  # once, now that every choice has been made
         scores = {one.name: _scores(one, data, evaluator, test) for one in trained}
         main = trained[0]
-        frame = recommend(main.model, data, torch.cat([data.valid, test], dim=1), **options.recommend.as_dict())
+        frame = recommend(
+            main.model, data, torch.cat([data.valid, test], dim=1), **options.recommend.as_dict()
+        )
         write_recommendations(frame, folder / "recommendations.csv")
         save_checkpoint(folder / "checkpoint.pt", main.model, main.init_args, data)
         save_config(options, folder / "config.yaml")
         metrics = _metrics(trained, scores, data, time.perf_counter() - started)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        shown = [name for name in (evaluator.monitor, *evaluator.names) if name.endswith(evaluator.monitor.split("@")[1])]
+        at_k = evaluator.monitor[evaluator.monitor.index("@") :]
+        shown = [evaluator.monitor, *(name for name in evaluator.names if name.endswith(at_k))]
         log.info("%s", score_table(scores, list(dict.fromkeys(shown))[:2]))
-    log.info("%s holds metrics.json, recommendations.csv, checkpoint.pt, config.yaml and log.txt", run_dir)
+    held = "metrics.json, recommendations.csv, checkpoint.pt, config.yaml, epochs/ and log.txt"
+    console.print(f"{run_dir} holds {held}", highlight=False, markup=False, soft_wrap=True)
     return metrics
 
 
@@ -90,25 +103,49 @@ def prepare(options: Namespace) -> RecData:
     path = table.pop("path")
     items = read_items(root / path, **table) if path else None
     data = load_data(items=items, root=root, **settings)
-    needs = {part for plugin in (options.model, *options.compare) for part in plugin_class(Recommender, plugin).needs}
+    classes = [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
+    needs = {part for kind in classes for part in kind.needs}
     if needs:
         data = add_features(data, _stores(options.features, items, root, cache))
     if "features" in needs and not data.train.features:
-        raise DataError("a model needs item features and there are none; set features.stores, or items and features.encoders")
+        advice = "set features.stores, or items and features.encoders"
+        raise DataError(f"a model needs item features and there are none; {advice}")
     if "item_graph" in needs:
+        if options.graph.edges and not data.items.are_positions:
+            found = f"the items here have ids such as '{data.items.ids[0]}'"
+            raise GraphError(f"graph.edges number items 0, 1, 2, ... and {found}; build the graph from features")
         view = add_item_graph(data.train, root=root, cache_dir=cache / "graphs", **options.graph.as_dict())
         data = replace(data, train=view)
     return data
 
 
-def train(options: Namespace, plugin: Namespace, data: RecData, evaluator: Evaluator, folder: Path) -> Trained:
-    """One model, trained on train and chosen on valid; the augmentations are for the main model only."""
+def train(
+    options: Namespace,
+    plugin: Namespace,
+    data: RecData,
+    evaluator: Evaluator,
+    folder: Path,
+    *,
+    augment: Sequence[Augmentation] = (),
+    taken: Sequence[str] = (),
+) -> Trained:
+    """One model, trained on train and chosen on valid.
+
+    Args:
+        options: of the run.
+        plugin: the model's class and options.
+        data: what it is trained on; its test split stays sealed.
+        evaluator: gives the monitored metric.
+        folder: gets `epochs/<name>/metrics.csv`.
+        augment: applied one after the other at the start of each epoch.
+        taken: names of models trained before; the second LightGCN is called LightGCN-2.
+    """
     from lightning_fabric.loggers import CSVLogger
 
-    name = plugin.class_path.rpartition(".")[2]
+    kind = plugin.class_path.rpartition(".")[2]
+    name = next(name for n in count(1) if (name := f"{kind}-{n}" if n > 1 else kind) not in taken)
     with seeded(options.seed, "init"):
         model = make(Recommender, plugin, data.train)
-    steps = [make(Augmentation, step) for step in options.augment.epoch] if plugin is options.model else []
     monitor = evaluator.of_monitor()
     logger = CSVLogger(folder, name="epochs", version=name)
     history = fit(
@@ -116,7 +153,7 @@ def train(options: Namespace, plugin: Namespace, data: RecData, evaluator: Evalu
         data.train,
         lambda model, view: monitor.evaluate(model, view, data.valid),
         monitor=evaluator.monitor,
-        augment=Compose(steps) if steps else None,
+        augment=Compose(list(augment)) if augment else None,
         seed=options.seed,
         logs=(logger,),
         **options.train.as_dict(),
@@ -129,6 +166,16 @@ def train(options: Namespace, plugin: Namespace, data: RecData, evaluator: Evalu
             *(evaluator.monitor, history.best_value, history.best_epoch),
         )
     return Trained(name, model, arguments_of(plugin), history)
+
+
+def _run_dir(options: Namespace) -> Path:
+    """The folder to write; whatever is there and is no run must not be replaced."""
+    if not options.run_dir and Path(options.name).name in ("", ".."):
+        raise ConfigError(f"name is '{options.name}', expected the name of a folder")
+    path = Path(options.run_dir or Path("runs", options.name))
+    if path.is_dir() and any(path.iterdir()) and not (path / "metrics.json").is_file():
+        raise ConfigError(f"{path} is a folder of something else than a run; choose another name or run_dir")
+    return path
 
 
 def _stores(options: Namespace, items: Items | None, root: Path, cache: Path) -> dict[str, FeatureStore]:
@@ -162,15 +209,20 @@ def _metrics(
     def plain(one: Trained) -> dict[str, Any]:
         parts = scores[one.name]
         history = {key: value for key, value in asdict(one.history).items() if key != "rows"}
+        if not one.history.epochs:
+            history["best_value"] = None  # nothing was trained; JSON has no NaN
         groups = {split: asdict(part) for split, part in parts.items()}
-        return {
-            **{split: dict(part.metrics) for split, part in parts.items()},
-            "groups": {split: {key: value for key, value in group.items() if key != "metrics"} for split, group in groups.items()},
-            "training": history,
-        }
+        metrics = {split: group.pop("metrics") for split, group in groups.items()}
+        return {**metrics, "groups": groups, "training": history}
 
     compare = {one.name: plain(one) for one in others}
-    return {"model": main.name, **plain(main), "compare": compare, "data": dict(data.report), "seconds": seconds}
+    return {
+        "model": main.name,
+        **plain(main),
+        "compare": compare,
+        "data": dict(data.report),
+        "seconds": seconds,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,6 +231,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(parse(sys.argv[1:] if argv is None else argv))
     except MMRecError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # nobody reads on, as in `--help | head`; nor may the exit flush what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except KeyboardInterrupt:
         print("error: stopped by Ctrl-C; the run's folder was not written", file=sys.stderr)

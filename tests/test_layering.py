@@ -1,4 +1,4 @@
-"""Who may import whom, and when; the one file that knows sparse back-ends.  See "Layering" in CONTRIBUTING.md."""
+"""Who may import whom, and when; the one file that knows sparse back-ends ("Layers" in CONTRIBUTING.md)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted(str(path.relative_to(ROOT)) for folder in ("features", "mmrec") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    str(path.relative_to(ROOT)) for folder in ("features", "mmrec") for path in (ROOT / folder).rglob("*.py")
+)
 LIGHT = {"base", "errors", "files", "items", "store"}  # of features/: no torch, no encoder
-HEAVY = {"lightning_fabric", "matplotlib", "open_clip", "sklearn", "torch_geometric", "torch_scatter", "torchvision"}
+HEAVY = {
+    "lightning_fabric",
+    "matplotlib",
+    "open_clip",
+    "sklearn",
+    "torch_geometric",
+    "torch_scatter",
+    "torchvision",
+}
 ON_DEMAND = "mmrec/run.py"
 SPARSE_FILE = "mmrec/graph/ops.py"
 
 
 def _imports(tree: ast.AST, *, inside: bool = False) -> Iterator[tuple[str, bool]]:
-    """Full dotted name of everything imported, and whether only when a function runs."""
+    """Full dotted name of everything imported, and whether not yet when the file itself is."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside) for alias in node.names)
@@ -27,7 +37,10 @@ def _imports(tree: ast.AST, *, inside: bool = False) -> Iterator[tuple[str, bool
             dots = "." * node.level
             yield from ((f"{dots}{node.module or ''}.{alias.name}", inside) for alias in node.names)
         else:
-            yield from _imports(node, inside=inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+            later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+                isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            )
+            yield from _imports(node, inside=inside or later)
 
 
 def _breaches(name: str, source: str) -> list[str]:
@@ -40,8 +53,10 @@ def _breaches(name: str, source: str) -> list[str]:
             found.append(f"relative import of {imported}; imports are absolute")
         if package == "features" and top == "mmrec":
             found.append(f"features imports {imported}")
-        if package == "mmrec" and top == "features" and not set(rest[:1]) & LIGHT and not (inside and name == ON_DEMAND):
-            found.append(f"{imported} is imported; allowed are {', '.join(sorted(LIGHT))}, more inside functions of {ON_DEMAND}")
+        is_light = bool(set(rest[:1]) & LIGHT) or (inside and name == ON_DEMAND)
+        if package == "mmrec" and top == "features" and not is_light:
+            allowed = ", ".join(sorted(LIGHT))
+            found.append(f"{imported} is imported; allowed are {allowed}, more in functions of {ON_DEMAND}")
         if top in HEAVY and not inside:
             found.append(f"{top} is imported at module level; import it in the function that uses it")
         if top == "torch_scatter" and name != SPARSE_FILE:
@@ -55,7 +70,9 @@ def _sparse(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             is_torch = isinstance(node.value, ast.Name) and node.value.id == "torch"
-            if node.attr.startswith(("to_sparse", "sparse_c", "sparse_b")) or (is_torch and node.attr == "sparse"):
+            if node.attr.startswith(("to_sparse", "sparse_c", "sparse_b")) or (
+                is_torch and node.attr == "sparse"
+            ):
                 yield ast.unparse(node)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch.sparse"):
             yield "torch.sparse"
@@ -94,6 +111,7 @@ def test_breach_is_seen(name: str, source: str) -> None:
         ("mmrec/a.py", "from features.store import open_stores\nfrom features import errors"),
         ("mmrec/run.py", "def f():\n    from features.extract import extract"),
         ("mmrec/a.py", "def f():\n    from torch_geometric.data import HeteroData"),
+        ("mmrec/a.py", "if TYPE_CHECKING:\n    from torch_geometric.data import HeteroData"),
         ("mmrec/graph/ops.py", "def f(x):\n    import torch_scatter\n    return x.to_sparse_csr()"),
         ("mmrec/a.py", "import scipy.sparse\nx = scipy.sparse.csr_array(y)"),
     ],
@@ -113,5 +131,7 @@ def test_what_is_allowed_is_let_through(name: str, source: str) -> None:
 def test_importing_is_cheap(modules: list[str], unwanted: set[str]) -> None:
     """Also what is imported in turn: `--help` must not wait for libraries it does not use."""
     code = f"import sys, {', '.join(modules)}; print(*sorted({unwanted!r} & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     assert loaded.split() == []

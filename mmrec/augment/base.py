@@ -13,8 +13,8 @@ from mmrec.graph.view import GraphView
 class Augmentation(ABC):
     """A change of the graph that training sees; evaluation always sees the clean one.
 
-    Pure: the view that comes in is untouched, a new one goes out, and chance comes from `rng` alone, so the same
-    generator state gives the same result. Strength zero gives the view back as it is.
+    Pure: the view that comes in is untouched, a new one goes out, and chance comes from `rng` alone, so the
+    same generator state gives the same result. Strength zero gives the view back as it is.
     """
 
     @abstractmethod

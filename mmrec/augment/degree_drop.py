@@ -11,9 +11,9 @@ from mmrec.graph.view import GraphView
 class DegreeDrop(Augmentation):
     """Degree-sensitive edge pruning (FREEDOM, Zhou and Shen 2023, section 3.2).
 
-    Exactly K = floor((1 - drop) E) clicks are kept, drawn without replacement with probability proportional to
-    1 / sqrt(d_u d_i): clicks between popular nodes, likelier to be noise, go first. The draw is a Gumbel top-K on the
-    log-weights, which is that very distribution and runs on any number of clicks.
+    Exactly K = floor((1 - drop) E) clicks are kept, drawn without replacement with probability proportional
+    to 1 / sqrt(d_u d_i): clicks between popular nodes, likelier to be noise, go first. The draw is a Gumbel
+    top-K on the log-weights, which is that very distribution and runs on any number of clicks.
     """
 
     def __init__(self, drop: float = 0.8) -> None:

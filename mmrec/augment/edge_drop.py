@@ -9,7 +9,7 @@ from mmrec.graph.view import GraphView
 
 
 class EdgeDrop(Augmentation):
-    """Keep each click with probability 1 - drop, independently (SGL's edge dropout, Wu et al. 2021, eq. 5)."""
+    """Keep each click with probability 1 - drop, on its own (SGL's edge dropout, Wu et al. 2021, eq. 5)."""
 
     def __init__(self, drop: float = 0.1) -> None:
         """Set the rate.

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class SealedSplit:
     """The test clicks, which can be looked at once.
 
-    Training, stopping and selection have no way to see them: they are given `RecData.train` and `RecData.valid`.
+    Training, stopping and selection have no way to see them: they are given `RecData.train` and
+    `RecData.valid`.
     """
 
     def __init__(self, pairs: Tensor) -> None:
@@ -40,7 +41,9 @@ class SealedSplit:
             DataError: every time after the first.
         """
         if self._pairs is None:
-            raise DataError("the test split was opened before; it is looked at once, after everything is chosen")
+            raise DataError(
+                "the test split was opened before; it is looked at once, after everything is chosen"
+            )
         pairs, self._pairs = self._pairs, None
         return pairs
 
@@ -89,8 +92,8 @@ def load_data(
     """Read clicks, clean them, number users and items, and split.
 
     Args:
-        interactions: table of clicks (.csv, .tsv, .parquet, MMRec's .inter, MovieLens' u.data), or `demo` for the
-            shop that the project makes itself.
+        interactions: table of clicks (.csv, .tsv, .parquet, MMRec's .inter, MovieLens' u.data), or `demo` for
+            the shop that the project makes itself.
         user_column: column of user ids; found by its usual names where not given.
         item_column: column of item ids; found by its usual names where not given.
         rating_column: column of ratings; found where not given; an empty text leaves it unread.
@@ -100,7 +103,8 @@ def load_data(
         k_core: keep users and items with at least this many interactions, repeatedly; 0 keeps all.
         split: `labels` (a column of 0 train, 1 valid, 2 test), `random` (per user, as MMRec makes it),
             `leave_one_out`, `user_time` or `global_time`.
-        split_seed: seed of the random splits; apart from the run's seed, so that runs differ in one thing at a time.
+        split_seed: seed of the random splits; apart from the run's seed, so that runs differ in one thing
+            at a time.
         valid_ratio: share of interactions held out for validation.
         test_ratio: share of interactions held out for the test.
         catalogue: rank every item of the item table; false ranks only items with an interaction.
@@ -119,17 +123,19 @@ def load_data(
         time_column=time_column,
         label_column=label_column,
     )
-    frame, report = _clean(frame, min_rating, k_core)
-    known = None
-    if items is not None:
-        frame, report["clicks on items not in the item table"] = _on_known_items(frame, items, path)
-        known = items.ids if catalogue else None
+    frame, report = _clean(frame, min_rating, k_core, items, path)
+    known = items.ids if items is not None and catalogue else None
     frame = _split(frame, split, seed=split_seed, valid_ratio=valid_ratio, test_ratio=test_ratio)
     users = IdMap.from_values(frame["user"])
     item_map = IdMap.from_values(frame["item"], *([known] if known is not None else []))
     pairs = torch.from_numpy(np.stack([users.encode(frame["user"]), item_map.encode(frame["item"])]))
     part = torch.from_numpy(frame["split"].to_numpy().copy())
     train, valid, test = (pairs[:, part == label] for label in (TRAIN, VALID, TEST))
+    if not torch.isin(valid[0], train[0]).any():
+        raise DataError(
+            f"none of the {len(torch.unique(valid[0]))} users of the valid split has a training click, so that "
+            "nothing can be chosen; set another data.split"
+        )
     report |= _cold(train, valid, test, len(users), len(item_map))
     return RecData(
         users=users,
@@ -161,12 +167,19 @@ def add_features(data: RecData, stores: Mapping[str, FeatureStore]) -> RecData:
     return replace(data, train=replace(data.train, features=features, present=present), report=report)
 
 
-def _clean(frame: pl.DataFrame, min_rating: float | None, core: int) -> tuple[pl.DataFrame, dict[str, int]]:
+def _clean(
+    frame: pl.DataFrame, min_rating: float | None, core: int, items: Items | None, path: Path
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The clicks to work on; the core comes last, or what is dropped after it would leave it no core."""
     report = {"rows read": frame.height}
     if min_rating is not None:
         kept = keep_rated(frame, min_rating)
         report[f"rated below {min_rating:g}"] = frame.height - kept.height
         frame = kept
+    if items is not None:
+        frame, report["clicks on items not in the item table"] = _on_known_items(frame, items, path)
+        if items.duplicates:
+            report["repeated rows of the item table"] = items.duplicates
     frame, report["repeated pairs"] = drop_repeats(frame)
     if core > 0:
         kept = k_core(frame, core)
@@ -175,7 +188,7 @@ def _clean(frame: pl.DataFrame, min_rating: float | None, core: int) -> tuple[pl
     return frame, report
 
 
-# `load_data` has options called `split` and `k_core`, so it reaches the functions of these names through others.
+# `load_data` has an option called `split`, so it reaches the function of this name through another.
 _split = split
 
 
@@ -183,8 +196,8 @@ def _on_known_items(frame: pl.DataFrame, items: Items, path: Path) -> tuple[pl.D
     kept = frame.filter(pl.col("item").is_in(pl.Series(items.ids.tolist()).implode()))
     if kept.is_empty():
         raise DataError(
-            f"{path}: none of its item ids is in {items.path} (clicks: '{frame['item'][0]}', table: '{items.ids[0]}'); "
-            "check items.id_column and data.item_column"
+            f"{path}: none of its item ids is in {items.path} (clicks: '{frame['item'][0]}', table: "
+            f"'{items.ids[0]}'); check items.id_column and data.item_column"
         )
     return kept, frame.height - kept.height
 

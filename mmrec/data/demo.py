@@ -1,14 +1,15 @@
 """The demo: a small shop with photos, texts and clicks, made here and now, the same on every machine.
 
-Eight attributes make an item. Kind, colour and pattern are seen in the photo and written in the text; shade, form and
-trim are only seen; material and occasion are only written. Users have tastes for all eight, so neither photos nor texts
-nor clicks alone tell the whole story.
+Eight attributes make an item. Kind, colour and pattern are seen in the photo and written in the text; shade,
+form and trim are only seen; material and occasion are only written. Users have tastes for all eight, so
+neither photos nor texts nor clicks alone tell the whole story.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,25 +24,28 @@ from mmrec.errors import DataError, MMRecError
 
 VERSION = 1
 MISSING = 0.03
-_SHOP, _TEXTS, _PHOTOS, _CLICKS, _GAPS, _IDS = range(6)  # one stream of chance each, so that none shifts another
+# One stream of chance each, so that more of one thing does not change another.
+_SHOP, _TEXTS, _PHOTOS, _CLICKS, _GAPS, _IDS = range(6)
 
 Strings = npt.NDArray[np.str_]
 
 
-def make_demo(out: Path, *, users: int = 1000, items: int = 600, seed: int = 0, thorough: float = 0.0) -> Path:
+def make_demo(
+    out: Path, *, users: int = 1000, items: int = 600, seed: int = 0, thorough: float = 0.0
+) -> Path:
     """Make the demo shop, or find it made.
 
-    Writes items.csv (item_id, title, description, photo), photos/, clicks.csv (user_id, item_id, time, x_label: 0 train,
-    1 valid, 2 test) and demo.json (arguments and a hash of the content). 3 % of the items have no photo, another 3 % no
-    text, 5 % no training click.
+    Writes items.csv (item_id, title, description, photo), photos/, clicks.csv (user_id, item_id, time and
+    x_label: 0 train, 1 valid, 2 test) and demo.json (arguments and a hash of the content). 3 % of the items
+    have no photo, another 3 % no text, 5 % no training click.
 
     Args:
         out: folder to make; a demo made with the same arguments is left as it is.
         users: how many users.
         items: how many items, at least 60.
         seed: decides everything; any integer from 0.
-        thorough: share of items, in [0, 1], whose seller also writes what is otherwise only seen, and shows what is
-            otherwise only written: what a CLIP has to learn from.
+        thorough: share of items, in [0, 1], whose seller also writes what is otherwise only seen, and shows
+            what is otherwise only written: what a CLIP learns from.
 
     Returns:
         The folder.
@@ -52,8 +56,8 @@ def make_demo(out: Path, *, users: int = 1000, items: int = 600, seed: int = 0, 
     out = Path(out)
     if users < 1 or items < 5 * len(KINDS) or seed < 0 or not 0 <= thorough <= 1:
         raise DataError(
-            f"demo of {users} users, {items} items, seed {seed}, thorough {thorough}: expected at least 1 user and "
-            f"{5 * len(KINDS)} items, a seed from 0 and thorough in [0, 1]"
+            f"demo of {users} users, {items} items, seed {seed}, thorough {thorough}: expected at least "
+            f"1 user and {5 * len(KINDS)} items, a seed from 0 and thorough in [0, 1]"
         )
     arguments = {"users": users, "items": items, "seed": seed, "thorough": thorough}
     if _is_made(out, arguments):
@@ -62,11 +66,12 @@ def make_demo(out: Path, *, users: int = 1000, items: int = 600, seed: int = 0, 
         shop = demo_catalogue(items, seed, thorough)
         item_ids, user_ids = demo_ids(users, items, seed)
         gaps = np.random.default_rng([seed, _GAPS]).permutation(items)
-        missing = round(MISSING * items)
-        _write_items(folder, shop, item_ids, seed, no_photo=set(gaps[:missing].tolist()), no_text=gaps[missing : 2 * missing])
+        no_photo, no_text, _ = np.split(gaps, [round(MISSING * items), 2 * round(MISSING * items)])
+        _write_items(folder, shop, item_ids, seed, set(no_photo.tolist()), no_text)
         clicks = draw_clicks(shop, users, np.random.default_rng([seed, _CLICKS]))
-        columns = {"user_id": user_ids[clicks.user], "item_id": item_ids[clicks.item]}
-        pl.DataFrame(columns | {"time": clicks.time, "x_label": clicks.label}).write_csv(folder / "clicks.csv")
+        ids = pl.DataFrame({"user_id": user_ids[clicks.user], "item_id": item_ids[clicks.item]})
+        clicked = ids.with_columns(time=clicks.time, x_label=clicks.label)
+        clicked.write_csv(folder / "clicks.csv")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         content = content_hash([[path.relative_to(folder).as_posix(), file_hash(path)] for path in files])
         about = {"demo": VERSION, **arguments, "content": content}
@@ -75,7 +80,7 @@ def make_demo(out: Path, *, users: int = 1000, items: int = 600, seed: int = 0, 
 
 
 def demo_catalogue(items: int, seed: int, thorough: float = 0.0) -> Catalogue:
-    """What the items of `make_demo(items=items, seed=seed, thorough=thorough)` are, in the order of items.csv."""
+    """What the items of `make_demo` with these arguments are, in the order of items.csv."""
     return draw_catalogue(items, np.random.default_rng([seed, _SHOP]), thorough=thorough)
 
 
@@ -91,7 +96,7 @@ def demo_ids(users: int, items: int, seed: int) -> tuple[Strings, Strings]:
 
 
 def _is_made(out: Path, arguments: dict[str, int | float]) -> bool:
-    """True if this very demo is there; an older version's is made anew; anything else is not ours to overwrite."""
+    """True if this very demo is there; an older version's is replaced, anything else is not ours to touch."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -99,9 +104,13 @@ def _is_made(out: Path, arguments: dict[str, int | float]) -> bool:
         found = {name: about[name] for name in arguments}
         version = about["demo"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{out} is there and is not a demo (no demo.json that says so): choose another place") from error
+        raise DataError(
+            f"{out} is there and is no demo (no demo.json says so): choose another place"
+        ) from error
     if found != arguments:
-        raise DataError(f"{out} holds a demo made with {_flags(found)}, not {_flags(arguments)}: choose another place")
+        raise DataError(
+            f"{out} holds a demo made with {_flags(found)}, not {_flags(arguments)}: choose another place"
+        )
     complete = all((out / name).exists() for name in ("items.csv", "clicks.csv", "photos"))
     return complete and version == VERSION
 
@@ -111,7 +120,12 @@ def _flags(arguments: dict[str, int | float]) -> str:
 
 
 def _write_items(
-    folder: Path, shop: Catalogue, ids: Strings, seed: int, *, no_photo: set[int], no_text: npt.NDArray[np.int64]
+    folder: Path,
+    shop: Catalogue,
+    ids: Strings,
+    seed: int,
+    no_photo: set[int],
+    no_text: npt.NDArray[np.int64],
 ) -> None:
     from rich.console import Console
     from rich.progress import track
@@ -127,23 +141,35 @@ def _write_items(
         if row not in no_photo:
             photo.save(folder / name, quality=92, subsampling=0)
         photos.append("" if row in no_photo else name)
-    titles, descriptions = (np.array(texts) for texts in write_texts(shop, np.random.default_rng([seed, _TEXTS])))
+    texts = write_texts(shop, np.random.default_rng([seed, _TEXTS]))
+    titles, descriptions = np.array(texts[0]), np.array(texts[1])
     titles[no_text], descriptions[no_text] = "", ""
     columns = {"item_id": ids, "title": titles, "description": descriptions, "photo": photos}
     pl.DataFrame(columns).with_columns(pl.all().replace("", None)).write_csv(folder / "items.csv")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of `make_demo`: `python -m mmrec.data.demo OUT [--users N] [--items N] [--seed N]`."""
+    """The command line. Returns 0, or 2 after one line on stderr saying what was wrong."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog="python -m mmrec.data.demo", description=(make_demo.__doc__ or "").split("\n\n")[0])
+    parser = ArgumentParser(
+        prog="python -m mmrec.data.demo",
+        description="Make the demo shop: photos, texts and clicks.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
     parser.add_function_arguments(make_demo, as_positional=True)
-    arguments = parser.parse_args(argv)
     try:
+        try:
+            arguments = parser.parse_args(argv)
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise DataError(" ".join(str(error).split())) from error
         print(make_demo(**arguments.as_dict()))
     except MMRecError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing half-written is left", file=sys.stderr)
         return 2
     return 0
 

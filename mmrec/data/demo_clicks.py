@@ -10,16 +10,23 @@ import numpy.typing as npt
 from mmrec.data.demo_items import NAMES, Catalogue
 
 TASTES = {
-    "kind": 2.6, "colour": 1.4, "pattern": 1.4, "shade": 1.1, "form": 0.9, "trim": 0.9, "material": 1.3, "occasion": 1.3,
-}  # fmt: skip
+    "kind": 2.6,
+    "colour": 1.4,
+    "pattern": 1.4,
+    "shade": 1.1,
+    "form": 0.9,
+    "trim": 0.9,
+    "material": 1.3,
+    "occasion": 1.3,
+}
 """Spread of users' tastes over the values of each attribute, in log-odds of a click."""
 
 SHARED = 0.25
-"""Share of a taste's variance that a user has in common with a circle of friends; the rest is the user's own."""
+"""Share of a taste's variance that users have in common with a circle of friends; the rest is their own."""
 
 CIRCLES = 40
 POPULARITY = 0.9
-"""Exponent of Zipf's law: odds of a click fall with rank ** -POPULARITY, flattened over the first 2 % of the ranks."""
+"""Exponent of Zipf's law: a click's odds fall with rank ** -POPULARITY, flatter in the first 2 % of them."""
 
 TRAIN, VALID, TEST = 0, 1, 2
 _START, _YEAR = 1_735_689_600, 365 * 86_400  # the year 2025, in seconds since 1970
@@ -74,8 +81,9 @@ def draw_clicks(shop: Catalogue, users: int, rng: np.random.Generator, *, cold: 
     count = np.clip(rng.normal(20, 5, size=users).round().astype(np.int64), 5, items // 3)
     user = np.repeat(np.arange(users), count)
     item = order[np.arange(items) < count[:, None]]
+    rare = np.flatnonzero(rank >= items - items // 3)
     new = np.zeros(items, dtype=np.bool_)
-    new[rng.choice(np.flatnonzero(rank >= items - items // 3), size=round(cold * items), replace=False)] = True
+    new[rng.choice(rare, size=round(cold * items), replace=False)] = True
     label = _labels(user, new[item], count, rng)
     part_of_year = rng.random(len(user))
     part_of_year[new[item]] = 0.75 + 0.25 * part_of_year[new[item]]
@@ -85,9 +93,9 @@ def draw_clicks(shop: Catalogue, users: int, rng: np.random.Generator, *, cold: 
 
 
 def _labels(user: Int, new: Bool, count: Int, rng: np.random.Generator) -> Int:
-    """Random per user: of n < 10 clicks one is valid and one test; else h = n // 5 are held out, h // 2 of them valid.
+    """Random per user: n < 10 give one valid, one test; else h = n // 5 are held out, h // 2 of them valid.
 
-    Clicks on new items are held out first, so that no other share moves; a user with more of them holds out more.
+    Clicks on new items are held out first, which keeps the shares; with more than h of them, all are.
     """
     place = np.arange(len(user)) - (np.cumsum(count) - count)[user]  # 0, 1, 2, ... within each user
     held = np.where(count < 10, 2, count // 5)

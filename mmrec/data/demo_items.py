@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-KINDS = ("mug", "shirt", "bag", "lamp", "chair", "shoe", "cap", "clock", "vase", "cushion", "bottle", "umbrella")
+_SOFT_KINDS = ("shirt", "bag", "shoe", "cap", "cushion", "umbrella")
+_HARD_KINDS = ("mug", "lamp", "chair", "clock", "vase", "bottle")
+KINDS = _SOFT_KINDS + _HARD_KINDS
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
 PATTERNS = ("plain", "striped", "dotted", "checked", "zigzag", "floral")
 SHADES = ("pale", "bright", "dark")
@@ -16,8 +18,8 @@ TRIMS = ("black", "white", "gold")
 MATERIALS = ("cotton", "wool", "leather", "linen", "steel", "glass", "oak", "ceramic")
 OCCASIONS = ("camping", "weddings", "the office", "birthdays", "rainy days", "the beach")
 
-_CLOTH, _HARD = (0, 1, 2, 3), (4, 5, 6, 7)
-_MADE_OF = np.array([_HARD if kind in {"mug", "lamp", "chair", "clock", "vase", "bottle"} else _CLOTH for kind in KINDS])
+# Rows of MATERIALS each kind can be made of: the first four are soft, the others hard.
+_MADE_OF = np.array([(0, 1, 2, 3)] * len(_SOFT_KINDS) + [(4, 5, 6, 7)] * len(_HARD_KINDS))
 
 SEEN = ("shade", "form", "trim")
 WRITTEN = ("material", "occasion")
@@ -39,7 +41,8 @@ class Catalogue:
         trim: colour of handle, sole, frame; only seen.
         material: only written.
         occasion: what it is good for; only written.
-        thorough: [I] bool; this seller also writes what is usually only seen, and shows what is usually only written.
+        thorough: [I] bool; this seller also writes what is usually only seen, and shows what is usually only
+            written.
     """
 
     kind: Codes
@@ -57,9 +60,15 @@ class Catalogue:
 
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "kind": KINDS, "colour": COLOURS, "pattern": PATTERNS, "shade": SHADES,
-    "form": FORMS, "trim": TRIMS, "material": MATERIALS, "occasion": OCCASIONS,
-}  # fmt: skip
+    "kind": KINDS,
+    "colour": COLOURS,
+    "pattern": PATTERNS,
+    "shade": SHADES,
+    "form": FORMS,
+    "trim": TRIMS,
+    "material": MATERIALS,
+    "occasion": OCCASIONS,
+}
 
 
 def draw_catalogue(items: int, rng: np.random.Generator, *, thorough: float = 0.0) -> Catalogue:
@@ -70,14 +79,19 @@ def draw_catalogue(items: int, rng: np.random.Generator, *, thorough: float = 0.
         rng: the only source of chance.
         thorough: share of items, in [0, 1], whose seller writes and shows everything.
     """
-    codes = {name: rng.integers(len(values), size=items) for name, values in NAMES.items() if name != "material"}
-    # Every kind once per len(KINDS) items, so that even a tiny shop has all of them.
+    codes = {name: rng.integers(len(values), size=items) for name, values in NAMES.items()}
+    # Kinds are as even as can be, so that even a tiny shop has all of them.
     codes["kind"] = rng.permutation(np.arange(items) % len(KINDS))
-    codes["material"] = _MADE_OF[codes["kind"], rng.integers(_MADE_OF.shape[1], size=items)]
+    codes["material"] = _MADE_OF[codes["kind"], codes["material"] % _MADE_OF.shape[1]]
     return Catalogue(**codes, thorough=rng.random(items) < thorough)
 
 
-_TITLES = ("{Pattern} {kind} in {colour}", "{Colour} {kind}, {pattern}", "{Colour} {pattern} {kind}", "{Kind}, {pattern}, {colour}")
+_TITLES = (
+    "{Pattern} {kind} in {colour}",
+    "{Colour} {kind}, {pattern}",
+    "{Colour} {pattern} {kind}",
+    "{Kind}, {pattern}, {colour}",
+)
 _BODIES = (
     "A {colour} {kind} made of {material}, {pattern}. Good for {occasion}.",
     "Our {pattern} {kind} is {colour}; the material is {material}. Made for {occasion}.",

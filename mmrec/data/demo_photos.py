@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -50,18 +51,20 @@ def _cloth(pattern: str, colour: RGB, second: RGB) -> Image.Image:
 
 def _scatter(draw: ImageDraw.ImageDraw, step: int, second: RGB, *, petals: bool) -> None:
     """Dots or flowers in offset rows."""
+
+    def dot(x: float, y: float, size: float, colour: RGB) -> None:
+        draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
+
     radius = step * 0.26 if petals else step * 0.3
     for row, y in enumerate(range(step // 2, _SIZE + step, step)):
         for x in range(step // 2 + row % 2 * step // 2, _SIZE + step, step):
-            middles = [(x, y)]
-            if petals:
-                turns = np.arange(5) * 2 * np.pi / 5
-                middles = [(x + radius * 0.95 * np.sin(t), y - radius * 0.95 * np.cos(t)) for t in turns.tolist()]
-            for cx, cy in middles:
-                size = radius * (0.62 if petals else 1)
-                draw.ellipse((cx - size, cy - size, cx + size, cy + size), fill=second)
-            if petals:
-                draw.ellipse((x - radius / 2, y - radius / 2, x + radius / 2, y + radius / 2), fill=(240, 180, 40))
+            if not petals:
+                dot(x, y, radius, second)
+                continue
+            for turn in range(5):
+                angle = 2 * math.pi * turn / 5
+                dot(x + radius * math.sin(angle), y - radius * math.cos(angle), radius * 0.62, second)
+            dot(x, y, radius / 2, (240, 180, 40))
 
 
 _FLOOR = np.linspace(1.0, 0.92, _SIZE)
@@ -101,8 +104,8 @@ def draw_photo(shop: Catalogue, row: int, rng: np.random.Generator) -> Image.Ima
         paint(pens[layer], shape, at, 255, width, box)
     layers = {name: layer.rotate(9 * turn, Image.Resampling.BILINEAR) for name, layer in layers.items()}
 
-    cloth = np.asarray(_cloth(PATTERNS[shop.pattern[row]], colour, second).rotate(9 * turn, Image.Resampling.BILINEAR))
-    cloth = Image.fromarray((cloth * _LIGHT[:, None]).clip(0, 255).astype(np.uint8))
+    surface = _cloth(PATTERNS[shop.pattern[row]], colour, second).rotate(9 * turn, Image.Resampling.BILINEAR)
+    cloth = Image.fromarray((np.asarray(surface) * _LIGHT[:, None]).clip(0, 255).astype(np.uint8))
     paint(ImageDraw.Draw(photo), "ellipse", (8, 90, 96, 102), "#8c8880", 0, box)
     photo.paste(trim, mask=layers["under"])
     photo.paste(cloth, mask=layers["body"])

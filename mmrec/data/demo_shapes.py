@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from PIL import ImageDraw
 
-# (drawing call, coordinates, layer, width): "under" and "over" are painted in the trim's colour, "body" in the item's.
+# (shape, coordinates, layer, width): "under" and "over" are painted like the trim, "body" like the item.
 Part = tuple[str, tuple[float, ...], str, float]
 
 _HANDLE: Part = ("arc", (62, 36, 90, 68, -90, 90), "under", 7)
 
 SHAPES: dict[tuple[str, str], tuple[Part, ...]] = {
-    ("mug", "angular"): (_HANDLE, ("rect", (24, 24, 72, 82), "body", 0), ("rect", (24, 22, 72, 28), "over", 0)),
+    ("mug", "angular"): (
+        _HANDLE,
+        ("rect", (24, 24, 72, 82), "body", 0),
+        ("rect", (24, 22, 72, 28), "over", 0),
+    ),
     ("mug", "rounded"): (
         _HANDLE,
         ("ellipse", (18, 26, 76, 90), "body", 0),
@@ -133,7 +137,10 @@ SHAPES: dict[tuple[str, str], tuple[Part, ...]] = {
 
 # What only thorough sellers show: a swatch of the material and a sign for the occasion, in fixed colours.
 SIGNS: dict[str, tuple[Part, ...]] = {
-    "cotton": (("rect", (0, 0, 100, 100), "#eef3f8", 0), *(("line", (0, y, 100, y), "#b9c9d8", 6) for y in (15, 40, 65, 90))),
+    "cotton": (
+        ("rect", (0, 0, 100, 100), "#eef3f8", 0),
+        *(("line", (0, y, 100, y), "#b9c9d8", 6) for y in (15, 40, 65, 90)),
+    ),
     "wool": (
         ("rect", (0, 0, 100, 100), "#6d6a70", 0),
         *(("line", (0, y, 25, y + 20, 50, y, 75, y + 20, 100, y), "#c9c4cc", 9) for y in (0, 28, 56, 84)),
@@ -191,7 +198,10 @@ SIGNS: dict[str, tuple[Part, ...]] = {
     ),
     "rainy days": (
         ("rect", (0, 0, 100, 100), "#7c8894", 0),
-        *(("line", (x, y, x - 8, y + 22), "#8fd0ff", 9) for x, y in ((25, 10), (60, 5), (90, 20), (40, 45), (75, 55), (22, 70))),
+        *(
+            ("line", (x, y, x - 8, y + 22), "#8fd0ff", 9)
+            for x, y in ((25, 10), (60, 5), (90, 20), (40, 45), (75, 55), (22, 70))
+        ),
     ),
     "the beach": (
         ("rect", (0, 0, 100, 55), "#8fd4f5", 0),
@@ -199,11 +209,16 @@ SIGNS: dict[str, tuple[Part, ...]] = {
         ("rect", (0, 75, 100, 100), "#efd79b", 0),
         ("ellipse", (55, 8, 88, 41), "#ffd21f", 0),
     ),
-}  # fmt: skip
+}
 
 
 def paint(
-    draw: ImageDraw.ImageDraw, shape: str, at: tuple[float, ...], colour: str | int, width: float, box: tuple[float, float, float]
+    draw: ImageDraw.ImageDraw,
+    shape: str,
+    at: tuple[float, ...],
+    colour: str | int,
+    width: float,
+    box: tuple[float, float, float],
 ) -> None:
     """Draw one part.
 
@@ -217,9 +232,9 @@ def paint(
     """
     left, top, size = box
     scale = size / 100
-    angles: tuple[float, ...] = ()
+    start, end = 0.0, 0.0
     if shape in {"pie", "arc"}:
-        at, angles = at[:4], at[4:]
+        at, (start, end) = at[:4], at[4:]
     points = [(left + x * scale, top + y * scale) for x, y in zip(at[::2], at[1::2], strict=True)]
     thick = max(1, round(width * scale))
     if shape == "rect":
@@ -231,8 +246,8 @@ def paint(
     elif shape == "poly":
         draw.polygon(points, fill=colour)
     elif shape == "pie":
-        draw.pieslice(points, *angles, fill=colour)
+        draw.pieslice(points, start, end, fill=colour)
     elif shape == "arc":
-        draw.arc(points, *angles, fill=colour, width=thick)
+        draw.arc(points, start, end, fill=colour, width=thick)
     else:
         draw.line(points, fill=colour, width=thick, joint="curve")

@@ -53,6 +53,11 @@ class IdMap:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def are_positions(self) -> bool:
+        """True if the ids are 0, 1, 2, ..., so that a number in somebody else's file means the same as here."""
+        return bool(np.array_equal(self.ids, np.arange(len(self)).astype(np.str_)))
+
     def encode(
         self, values: pl.Series | Sequence[str] | NDArray[np.str_], *, strict: bool = True
     ) -> NDArray[np.int64]:

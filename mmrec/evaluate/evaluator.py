@@ -26,10 +26,12 @@ class Scores:
 
     Attributes:
         metrics: such as `recall@20`, averaged over users with a training click and a held-out click.
-        cold_items: the same where only items without a training click count as relevant; empty if there are none.
+        cold_items: the same where only items without a training click count as relevant; empty if there are
+            none.
         users: number of users that were averaged over.
         cold_users: users with a held-out click but no training click; they are not in the averages.
-        cold_item_clicks: these users' held-out clicks on items without a training click; they are in the averages.
+        cold_item_clicks: these users' held-out clicks on items without a training click; they are in the
+            averages.
     """
 
     metrics: Mapping[str, float]
@@ -56,8 +58,9 @@ class Evaluator:
         Args:
             topk: list lengths K.
             metrics: which of recall, ndcg, precision, map, mrr, hit.
-            mask: items left out of a user's ranking. `train` (default): training clicks only, as MMRec has it;
-                `train_and_valid`: valid clicks too when testing, which raises the numbers a little. Do not mix.
+            mask: items left out of a user's ranking. `train` (default): training clicks only, as MMRec has
+                it; `train_and_valid`: valid clicks too when testing, which raises the numbers a little. Do
+                not mix.
             monitor: metric on the valid split that stopping and selection look at.
             batch_size: users scored at once; changes memory and time, never a result.
 
@@ -71,8 +74,10 @@ class Evaluator:
         if monitor not in names:
             raise ConfigError(f"eval.monitor is '{monitor}', which is not computed{nearest(monitor, names)}")
         if min(topk) < 1 or batch_size < 1:
-            raise ConfigError(f"eval.topk is {list(topk)} and eval.batch_size {batch_size}, expected at least 1")
-        self.topk, self.metrics, self.mask, self.monitor, self.batch_size = topk, metrics, mask, monitor, batch_size
+            found = f"eval.topk is {list(topk)} and eval.batch_size {batch_size}"
+            raise ConfigError(f"{found}, expected at least 1")
+        self.topk, self.metrics, self.mask = topk, metrics, mask
+        self.monitor, self.batch_size = monitor, batch_size
 
     def of_monitor(self) -> Evaluator:
         """An evaluator of the monitored metric alone, for every epoch: shorter lists are found faster."""
@@ -82,7 +87,13 @@ class Evaluator:
         )
 
     def evaluate(
-        self, model: Recommender, view: GraphView, held_out: Tensor, *, also_known: Tensor | None = None, title: str = ""
+        self,
+        model: Recommender,
+        view: GraphView,
+        held_out: Tensor,
+        *,
+        also_known: Tensor | None = None,
+        title: str = "",
     ) -> Scores:
         """Scores of one split.
 
@@ -108,8 +119,8 @@ class Evaluator:
         users = users[warm_user[users]]
         if len(users) == 0:
             raise DataError(
-                f"nothing to evaluate: none of the {cold_users} users with a held-out click has a training click; "
-                "choose another data.split"
+                f"nothing to evaluate: none of the {cold_users} users with a held-out click has a training "
+                "click; choose another data.split"
             )
         relevant = torch.sort(held_out[0] * view.num_items + held_out[1]).values
         is_cold = cold_item[held_out[1]] & warm_user[held_out[0]]
@@ -118,7 +129,9 @@ class Evaluator:
         out = final_embeddings(model, view)
         averages, cold_averages = _Averages(), _Averages()
         lists = top_items(model, out, users, known, max(self.topk), batch_size=self.batch_size)
-        for batch, items, scores in track(lists, title, -(-len(users) // self.batch_size)) if title else lists:
+        if title:
+            lists = track(lists, title, -(-len(users) // self.batch_size))
+        for batch, items, scores in lists:
             # Shorter lists than K (a small catalogue) end in places without an item, which are no hits.
             hits = _contains(relevant, batch[:, None] * view.num_items + items) & (scores > -torch.inf)
             spare = (0, max(self.topk) - hits.shape[1])
@@ -138,7 +151,7 @@ class _Averages:
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), dtype=value.dtype, device=value.device)) + value.sum()
+            self.sums[name] = value.sum() + self.sums.get(name, 0)
         self.count += len(next(iter(values.values())))
 
     def mean(self) -> dict[str, float]:

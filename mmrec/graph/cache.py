@@ -13,6 +13,8 @@ from features.files import atomic_file
 from mmrec.errors import GraphError
 
 Arrays = Mapping[str, np.ndarray]
+_UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def cached(folder: Path | None, key: str, build: Callable[[], Arrays]) -> Arrays:
@@ -20,12 +22,13 @@ def cached(folder: Path | None, key: str, build: Callable[[], Arrays]) -> Arrays
 
     Args:
         folder: made if absent; None keeps nothing.
-        key: hash of everything the arrays depend on (`features.files.content_hash`), as another input must never find
-            them.
+        key: hash of everything the arrays depend on (`features.files.content_hash`), as another input must
+            never find them.
         build: makes the arrays.
 
     Raises:
-        GraphError: if the kept file cannot be read (it was written whole or not at all, so it was damaged later).
+        GraphError: if the kept file cannot be read (it was written whole or not at all, so it was damaged
+            later).
     """
     if folder is None:
         return build()
@@ -53,6 +56,6 @@ def read_npz(path: Path, what: str, advice: str) -> Arrays:
         # Opened as zip first: what is no zip, numpy would take for a pickle and say so.
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    except _UNREADABLE as error:
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
         raise GraphError(f"{what} {path} cannot be read as .npz ({reason}); {advice}") from error

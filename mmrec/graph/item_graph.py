@@ -1,4 +1,4 @@
-"""The frozen item-item graph: one kNN graph per modality, fused by weights, from features or from given edges."""
+"""The frozen item-item graph: a kNN graph per modality, from features or given edges, fused by weights."""
 
 from __future__ import annotations
 
@@ -33,22 +33,24 @@ def add_item_graph(
 ) -> GraphView:
     """The view with a frozen item-item graph (FREEDOM, Zhou and Shen 2023, eq. 1-4; LATTICE's initial graph).
 
-    For each modality an item is linked to its k nearest by cosine, itself included; the modalities' graphs are added
-    with `weights`. An item that lacks a modality takes its whole row from those it has, and is never linked to others
-    for lacking the same.
+    For each modality an item is linked to its k nearest by cosine, itself included; the modalities' graphs
+    are added with `weights`. An item that lacks a modality takes its whole row from those it has, and is
+    never linked to others for lacking the same.
 
     Args:
         view: clicks and features.
         k: neighbours per item and modality, the item itself included.
-        weights: modality to its share, such as {image: 0.1, text: 0.9}, scaled to sum to one. Default: equal shares
-            of the modalities in `edges`, or of all features where no edges are given.
-        weighting: `binary` gives each of k neighbours 1/k (FREEDOM); `cosine` weighs them by similarity, negatives as
-            zero, with symmetric degree normalisation (LATTICE).
-        edges: modality to an .npz of ready edges, used instead of features: int arrays row and col of item positions
-            (for data whose item ids are 0..n-1), with `weight` taken as it is or `cosine` weighted as above.
+        weights: modality to its share, such as {image: 0.1, text: 0.9}, scaled to sum to one. Default: equal
+            shares of the modalities in `edges`, or of all features where no edges are given.
+        weighting: `binary` gives each of k neighbours 1/k (FREEDOM); `cosine` weighs them by similarity,
+            negatives as zero, with symmetric degree normalisation (LATTICE).
+        edges: modality to an .npz of ready edges, used instead of features: int arrays row and col of item
+            positions (for data whose item ids are 0..n-1), with `weight` taken as it is or `cosine` weighted
+            as above.
         memory_mb: MiB that a block of similarities may take.
         root: folder that relative paths start from.
-        cache_dir: folder where neighbours are kept under the hash of features and options; None keeps nothing.
+        cache_dir: folder where neighbours are kept under the hash of features and options; None keeps
+            nothing.
 
     Raises:
         GraphError: for unknown modalities, an .npz that does not fit, or nothing to build from.
@@ -94,12 +96,12 @@ def _shares(
     weights: dict[str, float] | None, default: Mapping[str, object], known: Mapping[str, object]
 ) -> dict[str, float]:
     if not known:
-        raise GraphError("no item graph can be built: there are no features and no graph.edges; give one of them")
+        raise GraphError("no item graph can be built: there are no features and no graph.edges; give one")
     if weights is None:
         weights = dict.fromkeys(default, 1.0)
     for name, share in weights.items():
         if name not in known:
-            raise GraphError(f"graph.weights names modality '{name}', which the data lacks{nearest(name, known)}")
+            raise GraphError(f"graph.weights names '{name}', which the data lacks{nearest(name, known)}")
         if not 0 <= share < float("inf"):
             raise GraphError(f"graph.weights.{name} is {share}, expected a finite number of at least 0")
     total = sum(weights.values())
@@ -125,17 +127,19 @@ def _given_edges(path: Path, num_items: int, weighting: Weighting) -> tuple[Tens
         raise GraphError(f"item graph {path} holds {sorted(arrays)}, expected row, col and weight or cosine")
     row, col = arrays["row"], arrays["col"]
     if row.ndim != 1 or row.shape != col.shape or not (row.dtype.kind in "iu" and col.dtype.kind in "iu"):
-        raise GraphError(f"item graph {path}: row {row.dtype}{row.shape}, col {col.dtype}{col.shape}, expected ints [S]")
+        found = f"row {row.dtype}{row.shape}, col {col.dtype}{col.shape}"
+        raise GraphError(f"item graph {path}: {found}, expected ints [S]")
     shape = tuple(np.ravel(arrays["shape"]).tolist()) if "shape" in arrays else (num_items, num_items)
     low, high = (min(row.min(), col.min()), max(row.max(), col.max())) if len(row) else (0, -1)
     if shape != (num_items, num_items) or low < 0 or high >= num_items:
         raise GraphError(
-            f"item graph {path} is {list(shape)} with numbers {low}..{high}, expected [{num_items}, {num_items}]: "
-            "it was made for other items"
+            f"item graph {path} is {list(shape)} with numbers {low}..{high}, expected [{num_items}, "
+            f"{num_items}]: it was made for other items"
         )
     value = arrays.get("weight", arrays.get("cosine"))
-    if value is None or value.shape != row.shape or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
-        raise GraphError(f"item graph {path} needs one finite weight or cosine for each of its {len(row)} edges")
+    fits = value is not None and value.shape == row.shape and value.dtype.kind in "fiu"
+    if value is None or not fits or not np.isfinite(value).all():
+        raise GraphError(f"item graph {path} needs a finite weight or cosine for each of {len(row)} edges")
     if "weight" in arrays:
         index = torch.from_numpy(np.stack([row, col]).astype(np.int64))
         return index, torch.from_numpy(value.astype(np.float32))
@@ -146,7 +150,9 @@ def _weigh(
     row: np.ndarray, col: np.ndarray, cosine: np.ndarray, num_items: int, weighting: Weighting
 ) -> tuple[Tensor, Tensor]:
     index = torch.from_numpy(np.stack([row, col]).astype(np.int64))
-    value = torch.from_numpy(cosine.astype(np.float32)).clamp(min=0) if weighting == "cosine" else torch.ones(len(row))
+    value = torch.ones(len(row))
+    if weighting == "cosine":
+        value = torch.from_numpy(cosine.astype(np.float32)).clamp(min=0)
     degree = torch.zeros(num_items).index_add_(0, index[0], value)
     # Row sums on both sides, as FREEDOM and LATTICE have it: in a binary graph of k a row every entry is 1/k.
     scale = degree.rsqrt().masked_fill_(degree <= 0, 0.0)

@@ -17,9 +17,9 @@ def knn(
 ) -> tuple[Tensor, Tensor]:
     """The k items of largest cosine for every item that has features, itself included.
 
-    Exact: every pair is compared, in blocks of rows, so that the items x items matrix is never held. An item without
-    features has no neighbours and is nobody's neighbour. The same goes for a zero row (a text of unknown words,
-    say): it has no direction, and chance would pick its neighbours.
+    Exact: every pair is compared, in blocks of rows, so that the items x items matrix is never held. An item
+    without features has no neighbours and is nobody's neighbour. The same goes for a zero row (a text of
+    unknown words, say): it has no direction, and chance would pick its neighbours.
 
     Args:
         features: float [I, F].
@@ -29,8 +29,8 @@ def knn(
         title: what the progress bar says.
 
     Returns:
-        int64 [2, P * k]: row 0 the item, row 1 its neighbour, nearest first; and float32 [P * k] cosines, for the P
-        items with features, in order.
+        int64 [2, P * k]: row 0 the item, row 1 its neighbour, nearest first; and float32 [P * k] cosines, for
+        the P items with features, in order.
 
     Raises:
         GraphError: for k below 1.

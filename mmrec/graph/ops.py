@@ -1,8 +1,8 @@
 """Sparse matrices and propagation: the only file that knows sparse back-ends.
 
-A matrix is kept in CSR together with its transpose, so that the backward pass of a product is a product with a matrix
-that is already there. Reading out the layers of a linear graph network is one autograd node, whose backward is the
-same recursion on the gradient: no layer is stored.
+A matrix is kept in CSR together with its transpose, so that the backward pass of a product is a product with
+a matrix that is already there. Reading out the layers of a linear graph network is one autograd node, whose
+backward is the same recursion on the gradient: no layer is stored.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class SparseMatrix:
     Attributes:
         csr: the matrix, torch sparse CSR.
         transposed: its transpose in CSR; the very same tensor where the matrix is symmetric.
-        backend: `csr` is torch's sparse product; `scatter` gathers rows and sums segments with torch_scatter, slower
-            but without torch's sparse tensors, for devices whose sparse product is missing.
+        backend: `csr` is torch's sparse product; `scatter` gathers rows and sums segments with torch_scatter,
+            slower but without torch's sparse tensors, for devices whose sparse product is missing.
     """
 
     csr: Tensor
@@ -67,8 +67,8 @@ def sparse_matrix(
 def user_item_matrix(view: GraphView) -> SparseMatrix:
     """The bipartite graph with symmetric normalisation, users first: [U + I, U + I].
 
-    A_ui = w_ui / sqrt(d_u d_i) with weighted degrees d over the view's own clicks and no self loop (LightGCN, He et
-    al. 2020, eq. 3); the row of a node without clicks is empty. Made once per view.
+    A_ui = w_ui / sqrt(d_u d_i) with weighted degrees d over the view's own clicks and no self loop (LightGCN,
+    He et al. 2020, eq. 3); the row of a node without clicks is empty. Made once per view.
     """
     if "user_item" not in view.derived:
         users, items = view.edge_index[0], view.edge_index[1] + view.num_users
@@ -113,7 +113,8 @@ def smooth(matrix: SparseMatrix, x: Tensor, *, n_layers: int, readout: Readout =
         matrix: [V, V] ([R, C] for one layer with `last`).
         x: layer 0, [V, D].
         n_layers: L; 0 gives x back.
-        readout: `mean` of layers 0..L (LightGCN eq. 8), their `sum`, or the `last` layer alone (FREEDOM's item graph).
+        readout: `mean` of layers 0..L (LightGCN eq. 8), their `sum`, or the `last` layer alone (FREEDOM's
+            item graph).
 
     Raises:
         GraphError: for a negative number of layers.
@@ -152,10 +153,13 @@ def _csr(row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int]) -> Te
     order = torch.argsort(row * shape[1] + col)  # rows in order, columns in order within a row
     start = torch.zeros(shape[0] + 1, dtype=torch.int64, device=row.device)
     torch.cumsum(torch.bincount(row, minlength=shape[0]), dim=0, out=start[1:])
-    index_type = torch.int32 if max(len(row), *shape) < 2**31 else torch.int64  # half the bytes of the indices
-    return torch.sparse_csr_tensor(
-        start.to(index_type), col[order].to(index_type), weight[order], shape, check_invariants=False
-    )
+    # Half the bytes of the indices, where they fit.
+    index_type = torch.int32 if max(len(row), *shape) < 2**31 else torch.int64
+    with warnings.catch_warnings():  # that CSR is in beta is nothing a user of this project can act on
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(
+            start.to(index_type), col[order].to(index_type), weight[order], shape, check_invariants=False
+        )
 
 
 def _weights(weight: Tensor | None, like: Tensor) -> Tensor:
@@ -163,8 +167,8 @@ def _weights(weight: Tensor | None, like: Tensor) -> Tensor:
 
 
 def _multiply_csr(csr: Tensor, x: Tensor) -> Tensor:
-    # Into fresh memory with beta = 0: `csr @ x` fills a matrix with zeros and copies it before it multiplies, which
-    # costs as much again (2.3 against 1.4 ms at Amazon-Baby's size on one core).
+    # Into fresh memory with beta = 0: `csr @ x` fills a matrix with zeros and copies it before it multiplies,
+    # which costs as much again (2.3 against 1.4 ms at Amazon-Baby's size on one core).
     return torch.empty(csr.shape[0], x.shape[1], dtype=x.dtype, device=x.device).addmm_(csr, x, beta=0)
 
 

@@ -21,15 +21,16 @@ Backend = Literal["csr", "scatter"]
 class GraphView:
     """What a model may look at.  U users, I items, E clicks, S item links, F width of a modality.
 
-    A value: nothing here is ever changed in place. Augmentations return a new view. It holds training clicks only,
-    so a model that is given a view cannot see the valid or the test split.
+    A value: nothing here is ever changed in place. Augmentations return a new view. It holds training clicks
+    only, so a model that is given a view cannot see the valid or the test split.
 
     Attributes:
         num_users: U.
         num_items: I.
         edge_index: int64 [2, E]; row 0 user in [0, U), row 1 item in [0, I).
         edge_weight: float [E], or None for 1 each.
-        item_edge_index: int64 [2, S]; row 0 the item that receives, row 1 its neighbour; None without an item graph.
+        item_edge_index: int64 [2, S]; row 0 the item that receives, row 1 its neighbour; None without an item
+            graph.
         item_edge_weight: float [S].
         features: modality -> float32 [I, F].
         present: modality -> bool [I]; a missing photo is False here, never just a zero row.
@@ -61,7 +62,8 @@ class GraphView:
             _check_edges("item_edge_index", self.item_edge_index, self.item_edge_weight, shape)
         for name, matrix in self.features.items():
             if matrix.dim() != 2 or matrix.shape[0] != self.num_items:
-                raise GraphError(f"features['{name}'] has shape {tuple(matrix.shape)}, expected [{self.num_items}, F]")
+                found = tuple(matrix.shape)
+                raise GraphError(f"features['{name}'] has shape {found}, expected [{self.num_items}, F]")
             mask = self.present.get(name)
             if mask is None or mask.shape != (self.num_items,) or mask.dtype != torch.bool:
                 raise GraphError(f"features['{name}'] needs present['{name}'], a bool [{self.num_items}]")
@@ -73,7 +75,11 @@ class GraphView:
             keep: positions in [0, E) or a bool mask [E]. Order is kept for a mask.
         """
         weight = None if self.edge_weight is None else self.edge_weight[keep]
-        return replace(self, edge_index=self.edge_index[:, keep], edge_weight=weight)
+        view = replace(self, edge_index=self.edge_index[:, keep], edge_weight=weight)
+        if "item" in self.derived:
+            # Clicks have no part in it, and sorting it anew would cost as much as a step.
+            view.derived["item"] = self.derived["item"]
+        return view
 
     def to(self, device: torch.device | str) -> GraphView:
         """The same view with every tensor on `device`; itself, matrices and all, if it is there already."""
@@ -94,10 +100,11 @@ class GraphView:
         )
 
     def to_pyg(self) -> HeteroData:
-        """As torch_geometric's `HeteroData`: stores `user`, `item`, `(user, clicks, item)`, `(item, near, item)`.
+        """As torch_geometric's `HeteroData`: `user`, `item`, `(user, clicks, item)` and `(item, near, item)`.
 
-        A link of the item graph points from the neighbour to the item that receives its message, as messages flow in
-        torch_geometric. Features are `data['item'].<modality>` with `data['item'].<modality>_present` beside them.
+        A link of the item graph points from the neighbour to the item that receives its message, as messages
+        flow in torch_geometric. Features are `data['item'].<modality>` with `data['item'].<modality>_present`
+        beside them.
         """
         from torch_geometric.data import HeteroData
 
@@ -126,7 +133,8 @@ class GraphView:
             GraphError: if the store `(user, clicks, item)` is absent.
         """
         if ("user", "clicks", "item") not in data.edge_types:
-            raise GraphError(f"HeteroData has edge types {data.edge_types}, expected ('user', 'clicks', 'item')")
+            found = data.edge_types
+            raise GraphError(f"HeteroData has edge types {found}, expected ('user', 'clicks', 'item')")
         clicks = data["user", "clicks", "item"]
         item_edge_index = item_edge_weight = None
         if ("item", "near", "item") in data.edge_types:
@@ -151,8 +159,10 @@ def _check_edges(name: str, index: Tensor, weight: Tensor | None, shape: tuple[i
     if index.dim() != 2 or index.shape[0] != 2 or index.dtype != torch.int64:
         raise GraphError(f"{name} is {index.dtype} {tuple(index.shape)}, expected int64 [2, n]")
     if weight is not None and weight.shape != index.shape[1:]:
-        raise GraphError(f"{name} has {index.shape[1]} edges and {tuple(weight.shape)} weights, expected one each")
+        found = f"{index.shape[1]} edges and {tuple(weight.shape)} weights"
+        raise GraphError(f"{name} has {found}, expected one each")
     if index.shape[1]:
         low, high = index.aminmax(dim=1)
         if int(low.min()) < 0 or int(high[0]) >= shape[0] or int(high[1]) >= shape[1]:
-            raise GraphError(f"{name} reaches from {low.tolist()} to {high.tolist()}, expected below {list(shape)}")
+            found = f"from {low.tolist()} to {high.tolist()}"
+            raise GraphError(f"{name} reaches {found}, expected below {list(shape)}")

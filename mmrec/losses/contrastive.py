@@ -7,7 +7,9 @@ from torch.nn.functional import cosine_similarity
 
 
 def cosine_distance(online: Tensor, target: Tensor) -> Tensor:
-    """1 - mean cosine, in [0, 2] (BYOL-style, as in BM3, Zhou et al. 2023, eq. 8); no gradient reaches `target`.
+    """1 - mean cosine, in [0, 2], as in BYOL and BM3 (Zhou et al. 2023, eq. 8).
+
+    No gradient reaches `target`.
 
     Args:
         online: [B, D].

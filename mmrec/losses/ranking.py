@@ -7,7 +7,7 @@ from torch.nn.functional import softplus
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
-    """Bayesian personalised ranking (Rendle et al. 2009): mean of softplus(negative - positive) = -log sigmoid.
+    """Bayesian personalised ranking (Rendle et al. 2009): mean of -log sigmoid(positive - negative).
 
     Args:
         positive: scores of clicked items [B].

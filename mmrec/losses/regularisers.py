@@ -15,9 +15,12 @@ def l2(rows: list[Tensor], kind: L2 = "squared") -> Tensor:
 
     Args:
         rows: matrices [B, D], such as a batch's users, items and negatives.
-        kind: `squared` is 1/2 sum of squares / B (LightGCN, eq. 15); `unsquared` is the sum of the matrices' Frobenius
-            norms / B, as the MMRec toolbox has it. They need different strengths: the square of a norm of 10 is 100.
+        kind: `squared` is 1/2 sum of squares / B (LightGCN, eq. 15); `unsquared` is the sum of the matrices'
+            Frobenius norms / B, as the MMRec toolbox has it. They need different strengths: the square of a
+            norm of 10 is 100.
     """
     if kind == "squared":
-        return sum((0.5 * (matrix * matrix).sum() for matrix in rows), start=rows[0].new_zeros(())) / len(rows[-1])
-    return torch.stack([torch.linalg.vector_norm(matrix) for matrix in rows]).sum() / len(rows[-1])
+        sizes = [0.5 * (matrix * matrix).sum() for matrix in rows]
+    else:
+        sizes = [torch.linalg.vector_norm(matrix) for matrix in rows]
+    return torch.stack(sizes).sum() / len(rows[-1])

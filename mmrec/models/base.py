@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from mmrec.errors import ConfigError
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr
 
@@ -43,8 +44,9 @@ class Batch:
 class Recommender(nn.Module, ABC):
     """Base of every model: subclass, take a view and flat keyword options, and define `embed`.
 
-    A model keeps no graph: it is given the view it should look at, augmented or clean, at every call. Parameters that
-    are made in the constructor are drawn from torch's global generator, which the caller seeds for that moment.
+    A model keeps no graph: it is given the view it should look at, augmented or clean, at every call.
+    Parameters that are made in the constructor are drawn from torch's global generator, which the caller
+    seeds for that moment.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset()  # parts of a view that the model cannot do without
@@ -68,7 +70,7 @@ class Recommender(nn.Module, ABC):
         """Embeddings of all users and items; called once per training step and once per evaluation."""
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
-        """Named scalar losses of one step; they are summed in the training loop. BPR on dot products unless said otherwise.
+        """Named scalar losses of one step, summed in the training loop; BPR on dot products by default.
 
         Args:
             out: what `embed` made of `view`.
@@ -81,7 +83,7 @@ class Recommender(nn.Module, ABC):
         return {"bpr": bpr(positive, negative)}
 
     def for_ranking(self, out: Embeddings) -> Embeddings:
-        """Vectors whose dot product is the score, computed once per evaluation; `out` unless the model says otherwise."""
+        """Vectors whose dot product is the score, made once per evaluation; by default `out` itself."""
         return out
 
     def score(self, out: Embeddings, users: Tensor) -> Tensor:
@@ -96,7 +98,12 @@ def embedding_table(sizes: tuple[int, ...], dim: int, init: Literal["normal", "x
         sizes: rows of each block; xavier depends on the shape, so each is initialised as a matrix of its own.
         dim: width D.
         init: `normal` is N(0, 0.1^2) (LightGCN's code); `xavier` is xavier-uniform as MMRec has it.
+
+    Raises:
+        ConfigError: if dim is not at least 1.
     """
+    if dim < 1:
+        raise ConfigError(f"the width dim of a model is {dim}, expected at least 1")
     table = torch.empty(sum(sizes), dim)
     for block in torch.split(table, list(sizes)):
         if init == "normal":

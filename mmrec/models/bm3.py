@@ -17,11 +17,11 @@ from mmrec.models.modalities import ModalityProjection
 
 
 class BM3(Recommender):
-    """BM3 (Zhou et al. 2023): two views of each embedding, one through a predictor, one dropped out and not followed.
+    """BM3 (Zhou et al. 2023): an embedding, predicted, has to point where another one, dropped out, points.
 
-    Users are the mean of LightGCN's layers; items the same plus their layer 0. With C(a, b) = 1 - cos(P a, drop(b)):
-    C(u, i) + C(i, u) + modality_weight * sum over modalities m of [C(m, i) + C(m, m)] + reg * (|U| + |I|) / I. There
-    are no negatives. Scores are dot products of predicted vectors P u and P i.
+    Users are the mean of LightGCN's layers; items the same plus their layer 0. With C(a, b) = 1 - cos(P a,
+    drop(b)): C(u, i) + C(i, u) + modality_weight * sum over modalities m of [C(m, i) + C(m, m)] + reg * (|U|
+    + |I|) / I. There are no negatives. Scores are dot products of predicted vectors P u and P i.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"features"})
@@ -45,10 +45,11 @@ class BM3(Recommender):
             dim: width D of the embeddings.
             n_layers: layers over the user-item graph.
             dropout: share of target entries set to zero; the paper's grid is 0.3 and 0.5.
-            reg: strength of the un-squared L2 penalty on the whole tables of users and items; grid 0.1 and 0.01.
+            reg: strength of the un-squared L2 penalty on the whole tables of users and items; grid 0.1 and
+                0.01.
             modality_weight: weight of the modality losses.
-            trainable_features: tune the raw features too, as the released code does. False (default) keeps them
-                frozen, many times cheaper.
+            trainable_features: tune the raw features too, as the released code does. False (default) keeps
+                them frozen, many times cheaper.
             init: `xavier` is xavier-uniform (the authors' code); `normal` is N(0, 0.1^2).
 
         Raises:
@@ -61,7 +62,9 @@ class BM3(Recommender):
         self.table = embedding_table((view.num_users, view.num_items), dim, init)
         self.predictor = nn.Linear(dim, dim)
         nn.init.xavier_normal_(self.predictor.weight)
-        self.projection = ModalityProjection(view, dim, trainable_features=trainable_features, xavier_normal=True)
+        self.projection = ModalityProjection(
+            view, dim, trainable_features=trainable_features, xavier_normal=True
+        )
 
     def embed(self, view: GraphView) -> Embeddings:
         """Mean of layers; items with their layer 0 added once more."""

@@ -18,10 +18,11 @@ from mmrec.models.modalities import ModalityProjection
 
 
 class FREEDOM(LightGCN):
-    """FREEDOM (Zhou and Shen 2023): LightGCN whose items get h = S^L E0 from the frozen item graph S added (eq. 8-10).
+    """FREEDOM (Zhou and Shen 2023): LightGCN plus h = S^L E0 over the frozen item graph S (eq. 8-10).
 
-    Loss: BPR on the sum, plus `modality_weight` times BPR of the user against each modality's projected features. Its
-    pruning of clicks is the augmentation `DegreeDrop`, once per epoch: list it under `augment.epoch`.
+    Loss: BPR on the sum, plus `modality_weight` times BPR of the user against each modality's projected
+    features. Its pruning of clicks is the augmentation `DegreeDrop`, once per epoch: list it under
+    `augment.epoch`.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"item_graph"})
@@ -47,8 +48,8 @@ class FREEDOM(LightGCN):
             n_ui_layers: layers over the user-item graph, read out as their mean.
             n_item_layers: layers over the item graph, of which the last is read out.
             modality_weight: weight of the modality losses; the paper's grid is 0, 1e-5, 1e-4, 1e-3.
-            trainable_features: tune the raw features too, as the released code does; they reach the modality losses
-                only. False (default) keeps them frozen, many times cheaper.
+            trainable_features: tune the raw features too, as the released code does; they reach the modality
+                losses only. False (default) keeps them frozen, many times cheaper.
             reg: strength of an L2 penalty; the paper has none.
             l2: kind of that penalty.
             init: `xavier` is xavier-uniform (the authors' code); `normal` is N(0, 0.1^2).
@@ -59,14 +60,16 @@ class FREEDOM(LightGCN):
         super().__init__(view, dim=dim, n_layers=n_ui_layers, reg=reg, l2=l2, init=init)
         self.n_item_layers, self.modality_weight = n_item_layers, modality_weight
         if modality_weight and not view.features:
-            raise ConfigError("FREEDOM has modality_weight above 0 and no features; set it to 0 or give features")
+            raise ConfigError("FREEDOM has a modality_weight and no features; set it to 0 or give features")
         used = view if modality_weight else replace(view, features={}, present={})
-        self.projection = ModalityProjection(used, dim, trainable_features=trainable_features)
+        # No bias, unlike the released code: BPR subtracts two projected rows, so it would get no gradient.
+        self.projection = ModalityProjection(used, dim, trainable_features=trainable_features, bias=False)
 
     def embed(self, view: GraphView) -> Embeddings:
         """LightGCN's users; its items plus what the item graph brings."""
         out = super().embed(view)
-        near = smooth(item_matrix(view), self.table[self.num_users :], n_layers=self.n_item_layers, readout="last")
+        items = self.table[self.num_users :]
+        near = smooth(item_matrix(view), items, n_layers=self.n_item_layers, readout="last")
         return Embeddings(out.users, out.items + near)
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:

@@ -13,10 +13,10 @@ from mmrec.models.base import Batch, Embeddings, Recommender, embedding_table
 
 
 class LightGCN(Recommender):
-    """LightGCN (He et al. 2020): E = mean of A^l E0 over layers l = 0..L; score = dot product; BPR plus L2 on E0 (eq. 15).
+    """LightGCN (He et al. 2020): E = mean of A^l E0 over layers l = 0..L; BPR plus L2 on E0 (eq. 15).
 
-    A is the symmetrically normalised bipartite graph; there are no weights and no non-linearities. With no layers it
-    is BPR-MF.
+    Scores are dot products. A is the symmetrically normalised bipartite graph; there are no weights and no
+    non-linearities. With no layers it is BPR-MF.
     """
 
     def __init__(

@@ -11,21 +11,34 @@ from mmrec.graph.view import GraphView
 class ModalityProjection(nn.Module):
     """A linear map of each modality into the embedding space; only the rows asked for are projected.
 
-    Rows of items that lack a modality are zero in a view, so that their projection is the map's bias.
+    Rows of items that lack a modality are zero in a view, so that their projection is the map's bias, or
+    zero.
     """
 
-    def __init__(self, view: GraphView, dim: int, *, trainable_features: bool, xavier_normal: bool = False) -> None:
+    def __init__(
+        self,
+        view: GraphView,
+        dim: int,
+        *,
+        trainable_features: bool,
+        xavier_normal: bool = False,
+        bias: bool = True,
+    ) -> None:
         """Make the maps.
 
         Args:
             view: gives the modalities and their widths.
             dim: width D to project to.
-            trainable_features: copy the features into parameters and tune them, as the released MMRec models do
-                (their gradients are dense: memory for I x F weights and two moments). False reads the view's.
+            trainable_features: copy the features into parameters and tune them, as the released MMRec models
+                do (their gradients are dense: memory for I x F weights and two moments). False reads the
+                view's.
             xavier_normal: xavier-normal weights instead of torch's default (BM3's code).
+            bias: add a trained vector; without use where only differences of two rows count.
         """
         super().__init__()
-        self.maps = nn.ModuleDict({name: nn.Linear(matrix.shape[1], dim) for name, matrix in view.features.items()})
+        self.maps = nn.ModuleDict(
+            {name: nn.Linear(matrix.shape[1], dim, bias=bias) for name, matrix in view.features.items()}
+        )
         if xavier_normal:
             for linear in self.maps.values():
                 nn.init.xavier_normal_(linear.get_parameter("weight"))

@@ -9,7 +9,7 @@ from mmrec.models.base import Embeddings, Recommender
 
 
 class Popularity(Recommender):
-    """Rank items by their training clicks: the floor that every other model has to beat. Nothing is trained."""
+    """Rank items by their training clicks, untrained: the floor that every other model has to beat."""
 
     def __init__(self, view: GraphView) -> None:
         """Remember the sizes; there are no options."""

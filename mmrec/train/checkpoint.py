@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,14 @@ class Checkpoint:
             TrainingError: if `data` has other ids, or other features than the weights fit.
         """
         if self.ids != ids_hash(data):
-            raise TrainingError("the checkpoint was trained on other users or items (their ids differ); train again")
+            raise TrainingError("the checkpoint was trained on other users or other items; train again")
         model_class = resolve(Recommender, self.class_path, "checkpoint")
         model = model_class(data.train, **self.init_args)
         try:
             model.load_state_dict(dict(self.state))
         except RuntimeError as error:
-            raise TrainingError(f"the checkpoint does not fit the data: {' '.join(str(error).split())[:300]}") from error
+            reason = " ".join(str(error).split())[:300]
+            raise TrainingError(f"the checkpoint does not fit the data: {reason}") from error
         return model
 
 
@@ -82,12 +84,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         TrainingError: for a missing or damaged file, or one that is not a checkpoint of this project.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != _FORMAT:
-            raise TrainingError(f"{path} has checkpoint format {content['format']}, expected {_FORMAT}; train again")
-        return Checkpoint(content["class_path"], json.loads(content["init_args"]), content["ids"], content["state"])
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]})") from error
+        with warnings.catch_warnings():  # about files it will refuse
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != _FORMAT:
+            raise TrainingError(f"{path} has checkpoint format {found}, expected {_FORMAT}; train again")
+        init_args, state = dict(json.loads(content["init_args"])), dict(content["state"])
+        return Checkpoint(str(content["class_path"]), init_args, str(content["ids"]), state)
+    except pickle.UnpicklingError as error:  # torch's own words would advise to load it all the same
+        reason = "it is no checkpoint, or holds more than tensors and plain values"
+        raise TrainingError(f"{path} cannot be read as a checkpoint ({reason}); train again") from error
+    except (OSError, RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:200]
+        raise TrainingError(f"{path} cannot be read as a checkpoint ({reason}); train again") from error
 
 
 def ids_hash(data: RecData) -> str:

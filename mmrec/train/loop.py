@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from mmrec.augment.base import Augmentation
 from mmrec.errors import ConfigError, TrainingError
@@ -27,7 +28,7 @@ Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 class Log(Protocol):
     """Takes a row of numbers per epoch, as Lightning Fabric's loggers do."""
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Keep the numbers of epoch `step`."""
 
 
@@ -92,24 +93,21 @@ def fit(
     """
     from lightning_fabric import Fabric
 
-    least = {"epochs": 1, "batch_size": 1, "lr_decay_epochs": 1, "weight_decay": 0, "patience": 0, "eval_every": 1}
-    given = locals()
-    for name, low in least.items():
-        if not given[name] >= low:
-            raise ConfigError(f"train.{name} is {given[name]}, expected at least {low}")
-    if not (lr > 0 and lr_decay > 0):
-        raise ConfigError(f"train.lr is {lr} and train.lr_decay {lr_decay}, expected both above 0")
+    _check_at_least(1, epochs=epochs, batch_size=batch_size, eval_every=eval_every)
+    _check_at_least(1, lr_decay_epochs=lr_decay_epochs)
+    _check_at_least(0, lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, patience=patience)
     try:
         fabric = Fabric(accelerator=device, devices=1, precision=precision)
     except RuntimeError as error:
-        raise ConfigError(f"train.device '{device}' is not available on this machine; set it to auto or cpu") from error
+        raise ConfigError(f"train.device '{device}' is not on this machine; set it to auto or cpu") from error
     model.to(fabric.device)
     view = view.to(fabric.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         return History()
-    optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=fabric.device.type != "mps")
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: lr_decay ** (epoch / lr_decay_epochs))
+    fused = fabric.device.type != "mps"
+    optimizer: Any = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    schedule = LambdaLR(optimizer, lambda epoch: lr_decay ** (epoch / lr_decay_epochs))
     optimizer = fabric.setup_optimizers(optimizer)
     sampler = PairSampler(view, batch_size)
     sampling, augmenting = stream(seed, "sampling", fabric.device), stream(seed, "augment")
@@ -155,6 +153,12 @@ def fit(
     return history
 
 
+def _check_at_least(low: int, **options: float) -> None:
+    for name, value in options.items():
+        if not low <= value < float("inf"):
+            raise ConfigError(f"train.{name} is {value}, expected a finite number of at least {low}")
+
+
 def _copy(model: Recommender) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
@@ -168,8 +172,8 @@ def _mean_losses(steps: list[dict[str, Tensor]], epoch: int) -> dict[str, float]
         step = int(bad.nonzero()[0])
         values = ", ".join(f"{name} {float(value):g}" for name, value in zip(names, table[step], strict=True))
         raise TrainingError(
-            f"loss is not finite in epoch {epoch}, step {step + 1} of {len(steps)} ({values}); lower train.lr or look "
-            "at the features' scale"
+            f"loss is not finite in epoch {epoch}, step {step + 1} of {len(steps)} ({values}); lower "
+            "train.lr or look at the features' scale"
         )
     means = {f"loss_{name}": float(value) for name, value in zip(names, table.mean(dim=0), strict=True)}
     return {"loss": float(table.sum(dim=1).mean()), **means}

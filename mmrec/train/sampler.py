@@ -15,9 +15,9 @@ from mmrec.models.base import Batch
 class PairSampler:
     """All training clicks once per epoch in random order, each with one negative (MMRec's protocol).
 
-    A negative is uniform over the items that have a training click, drawn again until the user has not clicked it in
-    training; valid and test clicks may be drawn, as leaving them out would leak them. Users who have clicked every
-    such item have no negative: their pairs are left out and counted in `pairs_left_out`.
+    A negative is uniform over the items that have a training click, drawn again until the user has not
+    clicked it in training; valid and test clicks may be drawn, as leaving them out would leak them. Users who
+    have clicked every such item have no negative: their pairs are left out and counted in `pairs_left_out`.
     """
 
     def __init__(self, view: GraphView, batch_size: int) -> None:
@@ -41,7 +41,8 @@ class PairSampler:
         self.pairs_left_out = int((~usable).sum())
         self.batch_size = batch_size
         if self.pairs.shape[1] == 0:
-            raise DataError(f"no negatives: each user has clicked all {len(self.candidates)} items of the training split")
+            count = len(self.candidates)
+            raise DataError(f"no negatives: each user has clicked all {count} items of the training split")
 
     def __len__(self) -> int:
         """Batches per epoch."""

@@ -10,7 +10,8 @@ class EarlyStopping:
     """Watches a number that should rise; values are compared as they are, never rounded.
 
     Attributes:
-        patience: evaluations without a new best that are put up with; training stops at the one after (as MMRec does).
+        patience: evaluations without a new best that are put up with; training stops at the one after (as
+            MMRec does).
         best: highest value so far.
         best_epoch: when it was reached.
         waited: evaluations since then.

@@ -1,4 +1,4 @@
-"""Randomness from one seed, in named streams, so that drawing more in one place changes nothing in another."""
+"""Randomness from one seed, in named streams: drawing more in one place changes nothing in another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Ge
 
 @contextmanager
 def seeded(seed: int, name: str) -> Iterator[None]:
-    """Torch's global generator set for a moment, and put back: for constructors and plug-ins that use nothing else."""
+    """Torch's global generator set for a moment, then put back: for what uses no other, like constructors."""
     with torch.random.fork_rng():
         torch.manual_seed(_derive(seed, name))
         yield

@@ -1,0 +1,97 @@
+"""Every option of a run, by section: the signature it comes from, or, where there is none, what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from features.base import Encoder
+from features.items import Items, read_items
+from mmrec.augment.base import Augmentation
+from mmrec.binding import Signature
+from mmrec.data.dataset import load_data
+from mmrec.evaluate.evaluator import Evaluator
+from mmrec.graph.item_graph import add_item_graph
+from mmrec.models.base import Recommender
+from mmrec.recommend import recommend
+from mmrec.train.loop import fit
+
+Plugin = str | dict[str, Any]
+
+
+def run_options(
+    config: str | None = None,
+    print_config: bool = False,
+    name: str = "run",
+    run_dir: str | None = None,
+    cache_dir: str = "cache",
+    root: str = ".",
+    seed: int = 0,
+    model: Plugin | None = None,
+    compare: Sequence[Plugin] = (),
+) -> None:
+    """Options of the top level.
+
+    Args:
+        config: YAML file with any of these options; several are merged, later ones win; without any, the
+            demo's is taken.
+        print_config: print the options with every default filled in, and stop.
+        name: name of the run; its folder is runs/<name>.
+        run_dir: folder of the run instead; an older run there is replaced once the new one is complete.
+        cache_dir: folder for features and graphs, kept by content hash.
+        root: folder that the paths of data, items, features and graph start from.
+        seed: seed of initialisation, sampling and augmentation.
+        model: class name or import path, or {class_path: ..., init_args: {...}}; its options are below.
+        compare: models trained beside it, for the table; each as `model`.
+    """
+
+
+def item_options(path: str | None = None, **options: Any) -> Items | None:
+    """The item table.
+
+    Args:
+        path: table of items (.csv, .tsv, .parquet); optional.
+        options: see `read_items`.
+    """
+    return read_items(path, **options) if path else None
+
+
+def feature_options(
+    stores: Sequence[str] = (), encoders: Sequence[Plugin] = (), strict: bool = False
+) -> None:
+    """Where features come from.
+
+    Args:
+        stores: folders of ready features: stores, or MMRec's layout.
+        encoders: encoders of the items' photos and texts, run once; each as `model`.
+        strict: stop at broken photos instead of treating them as missing.
+    """
+
+
+def augment_options(epoch: Sequence[Plugin] = ()) -> None:
+    """Augmentations.
+
+    Args:
+        epoch: augmentations of the graph, drawn anew each epoch; each as `model`.
+    """
+
+
+# Section: where its options come from, and the parameters there that are no options.
+SECTIONS: dict[str, tuple[Signature, frozenset[str]]] = {
+    "": (run_options, frozenset()),
+    "data": (load_data, frozenset({"items", "root"})),
+    "items": (item_options, frozenset()),
+    "features": (feature_options, frozenset()),
+    "graph": (add_item_graph, frozenset({"view", "root", "cache_dir"})),
+    "augment": (augment_options, frozenset()),
+    "train": (fit, frozenset({"model", "view", "validate", "monitor", "augment", "seed", "logs"})),
+    "eval": (Evaluator, frozenset()),
+    "recommend": (recommend, frozenset({"model", "data", "held_out"})),
+}
+PLUGINS: dict[str, type[Any]] = {
+    "model": Recommender,
+    "compare": Recommender,
+    "features.encoders": Encoder,
+    "augment.epoch": Augmentation,
+}
+ACTIONS = ("config", "print_config", "help")  # words of the command line, not options of a run

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmrec.train.streams import seeded, stream
+
+
+def test_a_stream_is_its_seed_and_its_name() -> None:
+    def draw(seed: int, name: str) -> list[float]:
+        return torch.rand(4, generator=stream(seed, name)).tolist()
+
+    assert draw(0, "init") == draw(0, "init")
+    others = [draw(0, "init"), draw(1, "init"), draw(0, "augment"), draw(10, ""), draw(1, "0")]
+    assert len({tuple(values) for values in others}) == 5
+
+
+def test_streams_are_the_same_in_every_process() -> None:
+    """Not Python's own hash, which changes from run to run."""
+    assert stream(0, "sampling").initial_seed() == 6544249414852775016
+    assert stream(7, "init").initial_seed() == 4452384550919706081
+
+
+def test_large_and_negative_seeds() -> None:
+    for seed in (-1, 2**80):
+        assert 0 <= stream(seed, "init").initial_seed() < 2**63
+
+
+def test_seeded_is_for_a_moment() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with seeded(0, "init"):
+        first = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with seeded(0, "init"):
+        assert torch.equal(torch.rand(3), first)
+
+
+def test_seeded_puts_back_after_an_error() -> None:
+    before = torch.get_rng_state()
+
+    def stopped() -> None:
+        with seeded(0, "init"):
+            torch.rand(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert torch.equal(torch.get_rng_state(), before)
