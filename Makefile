@@ -29,7 +29,7 @@ run: $(VENV)/.installed
 	@$(BIN)/python -m mmrec.run $(ARGS)
 
 check: $(VENV)/.installed
-	@echo "ruff"; $(BIN)/ruff check .
+	@echo "ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 	@echo "mypy"; $(BIN)/mypy
 
 # One thread: the tests' tensors are small, and two threads on a busy machine wait for each other, three times as long.

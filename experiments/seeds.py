@@ -1,7 +1,8 @@
-"""Configs over seeds, one row per run: `python -m experiments.seeds STUDY CONFIG ... [--seeds 0 1 2] [--option value ...]`.
+"""Configs over seeds: `python -m experiments.seeds STUDY CONFIG ... [--seeds 0 1 2] [--option value ...]`.
 
-Runs that are in the study's results.csv already are not made again. Mean and standard deviation over seeds are printed
-at the end. Everything is chosen on valid; test is what `metrics.json` of the best valid epoch says.
+One row per run goes to the study's results.csv; runs that are there already are not made again. Mean and
+standard deviation over seeds are printed at the end. Everything is chosen on valid; test is that of the best
+valid epoch.
 """
 
 from __future__ import annotations
@@ -22,13 +23,28 @@ from mmrec.report.progress import console
 from mmrec.run import run
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
-COLUMNS = ("config", "model", "seed", "valid_recall@20", *METRICS, "cold_recall@20", "best_epoch", "epochs", "train_seconds",
-           "valid_seconds", "run_seconds", "threads", "options")
+COLUMNS = (
+    "config",
+    "model",
+    "seed",
+    "valid_recall@20",
+    *METRICS,
+    "cold_recall@20",
+    "best_epoch",
+    "epochs",
+    "train_seconds",
+    "valid_seconds",
+    "run_seconds",
+    "threads",
+    "options",
+)
 
 
 def main(argv: list[str]) -> int:
     """Run what is missing, then print the summary."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("study", help="folder experiments/STUDY, where results.csv is kept")
     parser.add_argument("configs", nargs="+", help="config files")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
@@ -37,7 +53,10 @@ def main(argv: list[str]) -> int:
     rows = _read(results)
     for config in chosen.configs:
         for seed in chosen.seeds:
-            if any((row["config"], row["seed"], row["options"]) == (config, str(seed), " ".join(options)) for row in rows):
+            if any(
+                (row["config"], row["seed"], row["options"]) == (config, str(seed), " ".join(options))
+                for row in rows
+            ):
                 continue
             rows += _run(config, seed, options)
             _write(results, rows)
@@ -73,7 +92,9 @@ def _summary(rows: list[dict[str, str]]) -> None:
         cells = []
         for name in ("valid_recall@20", "recall@10", "recall@20", "ndcg@20", "cold_recall@20"):
             values = [float(row[name]) for row in group]
-            cells.append(f"{name} {mean(values):.4f} ± {stdev(values) if len(values) > 1 else float('nan'):.4f}")
+            cells.append(
+                f"{name} {mean(values):.4f} ± {stdev(values) if len(values) > 1 else float('nan'):.4f}"
+            )
         console.print(f"{config} {model} {options} ({len(group)} seeds): {', '.join(cells)}", soft_wrap=True)
 
 

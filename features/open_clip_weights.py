@@ -27,6 +27,7 @@ _PREPROCESS = {  # what open_clip itself assumes: OpenAI's CLIP; written out so 
 _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _HUB_CONFIG = "open_clip_config.json"
+_declared: list[Any] = []  # operator declarations, which end with the object that made them
 _HUB_SECONDS = (
     10  # a closed network is to be noticed soon; a slow one still has this long for its first answer
 )
@@ -124,10 +125,10 @@ def import_open_clip() -> ModuleType:
 
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        operators: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        operators: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call, unused-ignore]
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        sys.modules[__name__]._operators = operators  # type: ignore[attr-defined]  # lives as long as its declarations
+        _declared.append(operators)
     import open_clip
 
     module: ModuleType = open_clip

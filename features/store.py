@@ -1,10 +1,9 @@
 """The feature store: one folder per modality with a matrix, its item ids, and where everything came from.
 
-    <out>/image/matrix.npy      float32 or float16 [N, F], memory-mapped on reading; a zero row where nothing
-    is known <out>/image/item_ids.npy    the N ids as text
-    <out>/image/present.npy     bool [N]: False where the item has no photo or text, or a broken one
-    <out>/image/manifest.json   encoder, checkpoint hash, preprocessing, hashes of ids and inputs, versions,
-    counts
+* `<out>/image/matrix.npy`: float32 or float16 [N, F], memory-mapped on reading; zeros where nothing is known
+* `<out>/image/item_ids.npy`: the N ids as text
+* `<out>/image/present.npy`: bool [N], False where the item has no photo or text, or a broken one
+* `<out>/image/manifest.json`: encoder, checkpoint hash, preprocessing, hashes of ids and inputs, versions
 
 Rows carry their ids and are joined by id, never by position.
 """

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from io import TextIOWrapper
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def prepare(options: Namespace) -> RecData:
     if "item_graph" in needs:
         if options.graph.edges and not data.items.are_positions:
             found = f"the items here have ids such as '{data.items.ids[0]}'"
-            raise GraphError(f"graph.edges number items 0, 1, 2, ... and {found}; build the graph from features")
+            raise GraphError(f"graph.edges number items 0, 1, 2, ... and {found}; leave graph.edges out")
         view = add_item_graph(data.train, root=root, cache_dir=cache / "graphs", **options.graph.as_dict())
         data = replace(data, train=view)
     return data
@@ -227,6 +228,8 @@ def _metrics(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 when all went well, 2 after one line about what did not."""
+    if isinstance(sys.stdout, TextIOWrapper):  # an id that the terminal lacks letters for must not end a run
+        sys.stdout.reconfigure(errors="replace")
     try:
         run(parse(sys.argv[1:] if argv is None else argv))
     except MMRecError as error:

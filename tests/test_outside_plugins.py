@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +89,8 @@ train: {epochs: 3, device: cpu}
 
 
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the package, which is importable from there; the working folder is another one."""
-    import textwrap
-
     folder = tmp_path / "elsewhere" / "their_shop"
     folder.mkdir(parents=True)
     for name, text in PACKAGE.items():
@@ -108,16 +108,17 @@ def test_a_package_outside_works_from_a_config(outside: Path) -> None:
     shop = make_shop(outside / "work" / "shop")
     path = os.pathsep.join([str(ROOT), str(outside / "elsewhere")])
     done = subprocess.run(
-        [sys.executable, "-m", "mmrec.run", "--config", "their.yaml", "--root", "shop", "--name", "theirs"],
+        [sys.executable, "-m", "mmrec.run", "--config", "their.yaml", "--root", "shop", "--name", "théirs"],
         cwd=outside / "work",
-        env={**os.environ, "PYTHONPATH": path},
+        # the name is printed too: a terminal without its letters must not end the run
+        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    run = outside / "work" / "runs" / "theirs"
+    run = outside / "work" / "runs" / "théirs"
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["model"] == "LightGCN"
     assert list(metrics["compare"]) == ["LightGCN-2", "FREEDOM"], "theirs and ours are two"

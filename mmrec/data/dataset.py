@@ -133,8 +133,8 @@ def load_data(
     train, valid, test = (pairs[:, part == label] for label in (TRAIN, VALID, TEST))
     if not torch.isin(valid[0], train[0]).any():
         raise DataError(
-            f"none of the {len(torch.unique(valid[0]))} users of the valid split has a training click, so that "
-            "nothing can be chosen; set another data.split"
+            f"none of the {len(torch.unique(valid[0]))} users of the valid split has a training click, so "
+            "that nothing can be chosen; set another data.split"
         )
     report |= _cold(train, valid, test, len(users), len(item_map))
     return RecData(

@@ -44,8 +44,8 @@ def make_demo(
         users: how many users.
         items: how many items, at least 60.
         seed: decides everything; any integer from 0.
-        thorough: share of items, in [0, 1], whose seller also writes what is otherwise only seen, and shows
-            what is otherwise only written: what a CLIP learns from.
+        thorough: share, in [0, 1], of texts that also say what is otherwise only seen, and of photos that
+            also show what is otherwise only written: what a CLIP learns from.
 
     Returns:
         The folder.

@@ -14,7 +14,7 @@ from mmrec.data.demo_shapes import SHAPES, SIGNS, paint
 PIXELS = 64
 _SIZE = 2 * PIXELS  # drawn twice as large, then averaged down: smooth edges
 
-_HUES = (2, 27, 53, 118, 176, 220, 272, 326)  # degrees, in the order of COLOURS
+_HUES = (2, 52, 122, 215, 272, 326)  # degrees, in the order of COLOURS
 _TONES = {"pale": (0.36, 0.98), "bright": (0.84, 0.86), "dark": (0.92, 0.46)}  # saturation, value
 _TRIMS = {"black": (28, 28, 32), "white": (250, 250, 250), "gold": (206, 158, 52)}
 
@@ -38,10 +38,6 @@ def _cloth(pattern: str, colour: RGB, second: RGB) -> Image.Image:
         for x in range(0, _SIZE, step):
             for y in range(x // step % 2 * step, _SIZE, 2 * step):
                 draw.rectangle((x, y, x + step - 1, y + step - 1), fill=second)
-    elif pattern == "zigzag":
-        for y in range(-step, _SIZE + step, round(1.2 * step)):
-            points = [(x, y + (x // (step // 2) % 2) * step * 0.7) for x in range(0, _SIZE + step, step // 2)]
-            draw.line(points, fill=second, width=step // 3)
     elif pattern == "dotted":
         _scatter(draw, step, second, petals=False)
     elif pattern == "floral":
@@ -110,7 +106,7 @@ def draw_photo(shop: Catalogue, row: int, rng: np.random.Generator) -> Image.Ima
     photo.paste(trim, mask=layers["under"])
     photo.paste(cloth, mask=layers["body"])
     photo.paste(trim, mask=layers["over"])
-    if shop.thorough[row]:
+    if shop.shows[row]:
         _show(photo, MATERIALS[shop.material[row]], (0, 0.72 * _SIZE, 0.28 * _SIZE))
         _show(photo, OCCASIONS[shop.occasion[row]], (0.72 * _SIZE, 0, 0.28 * _SIZE))
     return photo.reduce(2)

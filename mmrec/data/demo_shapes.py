@@ -97,24 +97,6 @@ SHAPES: dict[tuple[str, str], tuple[Part, ...]] = {
         ("ellipse", (18, 21, 82, 85), "body", 0),
         ("line", (50, 31, 50, 54, 66, 63), "over", 7),
     ),
-    ("vase", "angular"): (
-        ("poly", (30, 10, 70, 10, 58, 32, 74, 90, 26, 90, 42, 32), "body", 0),
-        ("rect", (28, 7, 72, 13), "over", 0),
-    ),
-    ("vase", "rounded"): (
-        ("rect", (40, 12, 60, 44), "body", 0),
-        ("ellipse", (22, 32, 78, 92), "body", 0),
-        ("ellipse", (34, 6, 66, 18), "over", 0),
-    ),
-    ("cushion", "angular"): (
-        *(("ellipse", (x - 8, y - 8, x + 8, y + 8), "under", 0) for x in (8, 92) for y in (20, 82)),
-        ("rect", (8, 20, 92, 82), "body", 0),
-    ),
-    ("cushion", "rounded"): (
-        ("ellipse", (3, 20, 97, 86), "under", 0),
-        ("ellipse", (9, 25, 91, 81), "body", 0),
-        ("ellipse", (44, 47, 56, 59), "over", 0),
-    ),
     ("bottle", "angular"): (
         ("poly", (42, 18, 58, 18, 58, 36, 70, 44, 70, 94, 30, 94, 30, 44, 42, 36), "body", 0),
         ("rect", (40, 4, 60, 20), "over", 0),
@@ -135,7 +117,7 @@ SHAPES: dict[tuple[str, str], tuple[Part, ...]] = {
     ),
 }
 
-# What only thorough sellers show: a swatch of the material and a sign for the occasion, in fixed colours.
+# What only thorough photos show: a swatch of the material and a sign for the occasion, in fixed colours.
 SIGNS: dict[str, tuple[Part, ...]] = {
     "cotton": (
         ("rect", (0, 0, 100, 100), "#eef3f8", 0),
@@ -150,11 +132,6 @@ SIGNS: dict[str, tuple[Part, ...]] = {
         *(("line", (x, 12, x + 14, 12), "#e8c48a", 8) for x in (5, 30, 55, 80)),
         *(("line", (x, 88, x + 14, 88), "#e8c48a", 8) for x in (5, 30, 55, 80)),
     ),
-    "linen": (
-        ("rect", (0, 0, 100, 100), "#d9c7a0", 0),
-        *(("line", (x, 0, x - 50, 100), "#a88f5e", 6) for x in (25, 50, 75, 100, 125)),
-        *(("line", (x - 50, 0, x, 100), "#a88f5e", 6) for x in (25, 50, 75, 100, 125)),
-    ),
     "steel": (
         ("rect", (0, 0, 100, 100), "#8d969e", 0),
         ("poly", (0, 60, 60, 0, 90, 0, 0, 90), "#dfe6ea", 0),
@@ -168,11 +145,6 @@ SIGNS: dict[str, tuple[Part, ...]] = {
     "oak": (
         ("rect", (0, 0, 100, 100), "#c58f4e", 0),
         *(("arc", (20 - r, 30 - r, 80 + r, 70 + r, 0, 360), "#7d5221", 5) for r in (-14, 4, 22, 40)),
-    ),
-    "ceramic": (
-        ("rect", (0, 0, 100, 100), "#27457c", 0),
-        ("ellipse", (8, 8, 92, 92), "#ffffff", 0),
-        ("ellipse", (30, 30, 70, 70), "#c9d3e6", 0),
     ),
     "camping": (
         ("rect", (0, 0, 100, 100), "#cfe8c4", 0),
@@ -195,13 +167,6 @@ SIGNS: dict[str, tuple[Part, ...]] = {
         ("rect", (12, 50, 88, 92), "#e35d8f", 0),
         ("rect", (46, 22, 54, 50), "#7a4fc4", 0),
         ("ellipse", (43, 5, 57, 23), "#ff9a1f", 0),
-    ),
-    "rainy days": (
-        ("rect", (0, 0, 100, 100), "#7c8894", 0),
-        *(
-            ("line", (x, y, x - 8, y + 22), "#8fd0ff", 9)
-            for x, y in ((25, 10), (60, 5), (90, 20), (40, 45), (75, 55), (22, 70))
-        ),
     ),
     "the beach": (
         ("rect", (0, 0, 100, 55), "#8fd4f5", 0),

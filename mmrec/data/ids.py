@@ -55,7 +55,7 @@ class IdMap:
 
     @property
     def are_positions(self) -> bool:
-        """True if the ids are 0, 1, 2, ..., so that a number in somebody else's file means the same as here."""
+        """True if the ids are 0, 1, 2, ...: then a number in another file means the same as here."""
         return bool(np.array_equal(self.ids, np.arange(len(self)).astype(np.str_)))
 
     def encode(

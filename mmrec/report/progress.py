@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 Item = TypeVar("Item")
 
-console = Console()  # everything a person reads on screen goes through this one, so that bars and lines do not mix
+console = (
+    Console()
+)  # everything a person reads on screen goes through this one, so that bars and lines do not mix
 
 
 def bar(*, remaining: bool = True) -> Progress:
-    """A progress display: name, bar, count, time gone and left, and what a task says of itself (`fields['note']`).
+    """A progress display: name, bar, count, time gone and left, and what a task says (`fields['note']`).
 
     Args:
         remaining: show the time left; leave it out where an early stop makes it a guess.

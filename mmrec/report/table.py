@@ -10,7 +10,7 @@ from mmrec.evaluate.evaluator import Scores
 
 
 def score_table(scores: Mapping[str, Mapping[str, Scores]], metrics: Sequence[str]) -> Table:
-    """Rows of models; the metrics on valid and on test, and the first of them on the test clicks of cold items alone.
+    """Rows of models; metrics on valid and on test, and the first of them on test clicks of cold items alone.
 
     Args:
         scores: model -> `valid` and `test` -> scores.

@@ -96,7 +96,13 @@ def test_dense_integers_of_baby_map_to_themselves(shared_data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ids", "expected"),
-    [(["0", "1", "2"], True), (["2", "0", "1"], True), (["1", "2"], False), (["0", "a"], False), (["00", "1"], False)],
+    [
+        (["0", "1", "2"], True),
+        (["2", "0", "1"], True),
+        (["1", "2"], False),
+        (["0", "a"], False),
+        (["00", "1"], False),
+    ],
 )
 def test_ids_that_are_positions(ids: list[str], expected: bool) -> None:
     assert IdMap.from_values(ids).are_positions is expected
