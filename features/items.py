@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.errors import FeatureError, nearest
+from features.probe import parquet_damage
 
 Strings = npt.NDArray[np.str_]
 
@@ -122,6 +123,8 @@ def _read_table(path: Path) -> pl.DataFrame:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
+            if damage := parquet_damage(path, None):
+                raise FeatureError(f"{path} cannot be read as a table ({damage}): write it anew")
             frame = pl.read_parquet(path)
         elif suffix in (".csv", ".tsv", ".tab", ".txt"):
             separator = "," if suffix == ".csv" else "\t"

@@ -80,7 +80,7 @@ def draw_photo(shop: Catalogue, row: int, rng: np.random.Generator) -> Image.Ima
         RGB, 64 x 64.
     """
     turn, left, top, tint, hue, wall = rng.uniform(-1, 1, size=6).tolist()
-    scale = rng.uniform(0.7, 0.88)
+    scale = rng.uniform(0.8, 0.9)
     shade, trim = SHADES[shop.shade[row]], _TRIMS[TRIMS[shop.trim[row]]]
     saturation, value = _TONES[shade]
     colour = _rgb(_HUES[shop.colour[row]] + 5 * hue, saturation, min(1.0, value + 0.03 * tint))
@@ -95,12 +95,12 @@ def draw_photo(shop: Catalogue, row: int, rng: np.random.Generator) -> Image.Ima
     pens = {name: ImageDraw.Draw(layer) for name, layer in layers.items()}
     size = scale * _SIZE
     corner = (_SIZE - size) / 2
-    box = (corner * (1 + 0.7 * left), corner * (1 + 0.5 * top), size)
+    box = (corner * (1 + 0.5 * left), corner * (1 + 0.5 * top), size)
     for shape, at, layer, width in SHAPES[KINDS[shop.kind[row]], FORMS[shop.form[row]]]:
         paint(pens[layer], shape, at, 255, width, box)
-    layers = {name: layer.rotate(9 * turn, Image.Resampling.BILINEAR) for name, layer in layers.items()}
+    layers = {name: layer.rotate(6 * turn, Image.Resampling.BILINEAR) for name, layer in layers.items()}
 
-    surface = _cloth(PATTERNS[shop.pattern[row]], colour, second).rotate(9 * turn, Image.Resampling.BILINEAR)
+    surface = _cloth(PATTERNS[shop.pattern[row]], colour, second).rotate(6 * turn, Image.Resampling.BILINEAR)
     cloth = Image.fromarray((np.asarray(surface) * _LIGHT[:, None]).clip(0, 255).astype(np.uint8))
     paint(ImageDraw.Draw(photo), "ellipse", (8, 90, 96, 102), "#8c8880", 0, box)
     photo.paste(trim, mask=layers["under"])

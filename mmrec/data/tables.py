@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, TypeVar
 import polars as pl
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
-from mmrec.data.probe import parquet_damage
+from features.probe import parquet_damage
 from mmrec.errors import DataError
 
 # PanicException is not an Exception; a damaged parquet file can raise it, and it must not end in a trace.

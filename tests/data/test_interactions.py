@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrec.data import probe
+from features import probe
 from mmrec.data.interactions import drop_repeats, k_core, keep_rated, read_interactions
 from mmrec.errors import DataError, MMRecError
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from features import probe
 from features.errors import FeatureError
 from features.items import read_items
 
@@ -155,3 +156,13 @@ def test_any_bytes_are_items_or_one_line(tmp_path: Path, suffix: str, content: b
     except FeatureError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_a_parquet_file_that_ends_its_reader_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "items.parquet"
+    pl.DataFrame({"item_id": ["a"]}).write_parquet(path)
+    monkeypatch.setattr(probe, "_READ", "import os; os.abort()")
+    with pytest.raises(FeatureError, match="reading it ended the reading process"):
+        read_items(path)

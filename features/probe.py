@@ -18,7 +18,9 @@ import polars as pl
 try:
     lazy = pl.scan_parquet(sys.argv[1], glob=False)
     names = lazy.collect_schema().names()
-    if len(sys.argv) > 2:
+    if sys.argv[2:] == ["all"]:
+        lazy.collect()
+    elif len(sys.argv) > 2:
         lazy.select(names[int(at)] for at in sys.argv[2:]).collect()
 except BaseException as error:
     print(" ".join(str(error).split())[:500])
@@ -26,12 +28,12 @@ except BaseException as error:
 """
 
 
-def parquet_damage(path: Path, positions: Sequence[int] = ()) -> str | None:
+def parquet_damage(path: Path, positions: Sequence[int] | None = ()) -> str | None:
     """What is wrong with a parquet file, in a few words, or None where it can be read.
 
     Args:
         path: the file.
-        positions: positions of the columns to read; none reads the schema alone.
+        positions: positions of the columns to read; none reads the schema alone, and None all columns.
     """
     with path.open("rb") as file:
         start = file.read(4)
@@ -39,7 +41,8 @@ def parquet_damage(path: Path, positions: Sequence[int] = ()) -> str | None:
         marks = {start, file.read(4)}
     if marks != {b"PAR1"}:
         return "a parquet file starts and ends with PAR1, this one does not"
-    command = [sys.executable, "-P", "-c", _READ, str(path.absolute()), *map(str, positions)]
+    command = [sys.executable, "-P", "-c", _READ, str(path.absolute())]
+    command += ["all"] if positions is None else map(str, positions)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode == 0:
         return None
