@@ -23,6 +23,8 @@ from mmrec.report.progress import console
 from mmrec.run import run
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+SHOWN = {"valid R@20": "valid_recall@20", "test R@10": "recall@10", "R@20": "recall@20", "N@20": "ndcg@20"}
+COLD = {"cold items R@20": "cold_recall@20"}  # shown where a model finds any
 COLUMNS = (
     "config",
     "model",
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     chosen, options = parser.parse_known_args(argv)
     results = Path(__file__).parent / chosen.study / "results.csv"
-    rows = _read(results)
+    rows = read_results(results)
     for config in chosen.configs:
         for seed in chosen.seeds:
             if any(
@@ -84,21 +86,37 @@ def _run(config: str, seed: int, options: list[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _summary(rows: list[dict[str, str]]) -> None:
-    groups: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+def by_config(rows: list[dict[str, str]]) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Config (with its options) -> model -> its rows."""
+    groups: dict[str, dict[str, list[dict[str, str]]]] = {}
     for row in rows:
-        groups.setdefault((row["config"], row["model"], row["options"]), []).append(row)
-    for (config, model, options), group in groups.items():
-        cells = []
-        for name in ("valid_recall@20", "recall@10", "recall@20", "ndcg@20", "cold_recall@20"):
-            values = [float(row[name]) for row in group]
-            cells.append(
-                f"{name} {mean(values):.4f} ± {stdev(values) if len(values) > 1 else float('nan'):.4f}"
+        config = f"{row['config']} {row['options']}".strip()
+        groups.setdefault(config, {}).setdefault(row["model"], []).append(row)
+    return groups
+
+
+def result_line(model: str, rows: list[dict[str, str]]) -> str:
+    """Mean and standard deviation over seeds, as configs carry them in their header."""
+    cells = []
+    for label, name in (SHOWN | COLD).items():
+        values = [float(row[name]) for row in rows]
+        if label in COLD and not mean(values) > 0:
+            continue
+        cells.append(f"{label} {mean(values):.4f} ± {stdev(values) if len(values) > 1 else float('nan'):.4f}")
+    return f"#   {model}: {', '.join(cells)}"
+
+
+def _summary(rows: list[dict[str, str]]) -> None:
+    for config, models in by_config(rows).items():
+        console.print(f"# {config}", soft_wrap=True, highlight=False)
+        for model, group in models.items():
+            console.print(
+                f"{result_line(model, group)}  ({len(group)} seeds)", soft_wrap=True, highlight=False
             )
-        console.print(f"{config} {model} {options} ({len(group)} seeds): {', '.join(cells)}", soft_wrap=True)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read_results(path: Path) -> list[dict[str, str]]:
+    """Rows of a results.csv; none where it is absent."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as handle:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +15,8 @@ from jsonargparse import ArgumentParser
 
 from features.base import Encoder, Float32
 from features.by_name import make_encoders
-from features.errors import FeatureError, MMRecError, nearest
+from features.command_line import explain
+from features.errors import FeatureError, MMRecError
 from features.files import content_hash
 from features.items import Items, read_items
 from features.loading import hash_photos, load_all, pool_size, progress_bar
@@ -161,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             options = parser.parse_args(_with_flag(arguments, "--strict"))
         except (ArgumentError, TypeError, ValueError) as error:
-            raise FeatureError(_explain(str(error))) from error
+            raise FeatureError(explain(str(error), extract_table, parser.prog)) from error
         extract_table(**options.as_dict())
     except MMRecError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -341,26 +340,6 @@ def _with_flag(arguments: list[str], flag: str) -> list[str]:
         f"{flag}=true" if word == flag and following not in ("true", "false") else word
         for word, following in zip(arguments, [*arguments[1:], ""], strict=True)
     ]
-
-
-def _explain(message: str) -> str:
-    """The parser's message as one line, with the nearest option where one is unknown."""
-    text = " ".join(message.split())
-    names = [f"--{name}" for name in inspect.signature(extract_table).parameters]
-    if found := re.match(r"unrecognized arguments: (\S+?)(=| |$)", text):
-        return f"there is no option '{found[1]}'{nearest(found[1], names)}"
-    if found := re.match(r"the following arguments are required: (.+)", text):
-        needed = ", ".join(f"--{name.strip()}" for name in found[1].split(","))
-        return f"{needed} must be given; python -m features.extract --help says how"
-    if (found := re.match(r'Parser key "(\w+)": ', text)) and (
-        value := re.search(r"(?:value: |value )(.+?)$", text)
-    ):
-        kind = str(inspect.signature(extract_table).parameters[found[1]].annotation).removesuffix(" | None")
-        expected = {"int": "a whole number", "bool": "true or false"}.get(
-            kind, kind.replace("Literal", "one of ")
-        )
-        return f"option --{found[1]} is {value[1].strip()!r}, expected {expected}"
-    return text
 
 
 if __name__ == "__main__":

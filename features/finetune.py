@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jsonargparse import ArgumentParser
 
+from features.command_line import explain
 from features.contrastive import Retrieval, measure, train_clip
 from features.errors import FeatureError, MMRecError
 from features.files import atomic_file
@@ -244,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             options = parser.parse_args(argv)
         except (ArgumentError, TypeError, ValueError) as error:
-            raise FeatureError(" ".join(str(error).split())) from error
+            raise FeatureError(explain(str(error), finetune_table, parser.prog)) from error
         result = finetune_table(**options.as_dict())
     except MMRecError as error:
         print(f"error: {error}", file=sys.stderr)

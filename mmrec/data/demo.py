@@ -163,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = parser.parse_args(argv)
         except (ArgumentError, TypeError, ValueError) as error:
-            raise DataError(" ".join(str(error).split())) from error
+            text = " ".join(str(error).split())
+            raise DataError(f"{text}; options are --users, --items, --seed and --thorough") from error
         print(make_demo(**arguments.as_dict()))
     except MMRecError as error:
         print(f"error: {error}", file=sys.stderr)

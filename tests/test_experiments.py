@@ -1,0 +1,50 @@
+"""What configs claim is what the studies' results.csv hold, and the results reach their goals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from experiments.seeds import by_config, read_results, result_line
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
+RESULTS = {
+    config: models
+    for path in (ROOT / "experiments").glob("*/results.csv")
+    for config, models in by_config(read_results(path)).items()
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_config_states_the_result_of_its_runs(config: str) -> None:
+    text = (ROOT / config).read_text(encoding="utf-8")
+    for model, rows in RESULTS[config].items():
+        assert [row["seed"] for row in rows] == ["0", "1", "2"]
+        assert result_line(model, rows) in text
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "goal"),
+    [
+        ("configs/baby/lightgcn.yaml", "LightGCN", 0.0735),
+        ("configs/baby/freedom.yaml", "FREEDOM", 0.0975),
+        ("configs/tiktok/lightgcn.yaml", "LightGCN", 0.0829),
+        ("configs/tiktok/freedom.yaml", "FREEDOM", 0.0885),
+        ("configs/tiktok/bm3.yaml", "BM3", 0.0620),
+    ],
+)
+def test_recorded_results_reach_their_goals(config: str, model: str, goal: float) -> None:
+    assert mean(float(row["recall@20"]) for row in RESULTS[config][model]) >= goal
+
+
+def test_no_seed_reverses_the_order_of_models_on_the_demo() -> None:
+    models = RESULTS["configs/demo.yaml"]
+    columns = [
+        [float(row["recall@20"]) for row in models[name]] for name in ("FREEDOM", "LightGCN", "Popularity")
+    ]
+    freedom, lightgcn, popularity = columns
+    assert min(freedom) > 1.05 * max(lightgcn)
+    assert min(lightgcn) > 1.5 * max(popularity)
