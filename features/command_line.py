@@ -1,13 +1,63 @@
-"""What a command line says when an option is wrong: one line, with the nearest option that exists."""
+"""Command lines made from one function: its parameters are the options; what goes wrong is one line."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from typing import Any
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from features.errors import nearest
+from features.errors import MMRecError, nearest
+
+Result = TypeVar("Result")
+
+
+def run_command(
+    function: Callable[..., Result],
+    argv: Sequence[str] | None,
+    *,
+    program: str,
+    description: str,
+    show: Callable[[Result], None] = lambda result: None,
+    positional: bool = False,
+    switches: Sequence[str] = (),
+) -> int:
+    """Call `function` with the options of a command line.
+
+    Args:
+        function: typed and documented; what it may not be given it refuses with an `MMRecError`.
+        argv: the words; those of the process where None.
+        program: for example `python -m features.extract`.
+        description: one sentence for --help.
+        show: prints the result.
+        positional: parameters without a default are given without their names.
+        switches: options that may stand without a value for true.
+
+    Returns:
+        0, or 2 after one line on stderr saying what was wrong.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=program, description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_function_arguments(function, as_positional=positional)
+    words = _with_values(list(sys.argv[1:] if argv is None else argv), switches)
+    try:
+        try:
+            options = parser.parse_args(words)
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise MMRecError(explain(str(error), function, program)) from error
+        show(function(**options.as_dict()))
+    except MMRecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "error: interrupted; nothing half-written is left, the same command starts again", file=sys.stderr
+        )
+        return 2
+    return 0
 
 
 def explain(message: str, function: Callable[..., Any], program: str) -> str:
@@ -34,3 +84,11 @@ def explain(message: str, function: Callable[..., Any], program: str) -> str:
         )
         return f"option --{found[1]} is {value[1].strip()!r}, expected {expected}"
     return text
+
+
+def _with_values(words: list[str], switches: Sequence[str]) -> list[str]:
+    """`--strict` alone means `--strict true`, which is what jsonargparse understands."""
+    return [
+        f"{word}=true" if word in switches and following not in ("true", "false") else word
+        for word, following in zip(words, [*words[1:], ""], strict=False)  # no words: nothing follows
+    ]

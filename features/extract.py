@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from argparse import ArgumentError
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jsonargparse import ArgumentParser
 
 from features.base import Encoder, Float32
 from features.by_name import make_encoders
-from features.command_line import explain
+from features.command_line import run_command
 from features.errors import FeatureError, MMRecError
 from features.files import content_hash
 from features.items import Items, read_items
@@ -146,31 +144,15 @@ def extract_table(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns 0, or 2 after one line on stderr saying what was wrong."""
-    parser = ArgumentParser(
-        prog="python -m features.extract",
-        description="Features of a shop's photos and texts, extracted once.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_function_arguments(extract_table)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("features").setLevel(logging.INFO)
-    try:
-        arguments = list(sys.argv[1:] if argv is None else argv)
-        try:
-            options = parser.parse_args(_with_flag(arguments, "--strict"))
-        except (ArgumentError, TypeError, ValueError) as error:
-            raise FeatureError(explain(str(error), extract_table, parser.prog)) from error
-        extract_table(**options.as_dict())
-    except MMRecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "error: interrupted; nothing half-written is left, the same command starts again", file=sys.stderr
-        )
-        return 2
-    return 0
+    return run_command(
+        extract_table,
+        argv,
+        program="python -m features.extract",
+        description="Features of a shop's photos and texts, extracted once.",
+        switches=["--strict"],
+    )
 
 
 def _check_inputs(items: Items, encoder: Encoder, seen: set[str]) -> None:
@@ -332,14 +314,6 @@ def _broken_text(broken: list[dict[str, str]], total: int) -> str:
     first = broken[0]
     example = f"item '{first['item']}' ({first['input']}: {first['reason']})"
     return f"{len(broken):,} of {total:,} photos are broken, for example {example}"
-
-
-def _with_flag(arguments: list[str], flag: str) -> list[str]:
-    """`--strict` alone means `--strict true`, which is what jsonargparse understands."""
-    return [
-        f"{flag}=true" if word == flag and following not in ("true", "false") else word
-        for word, following in zip(arguments, [*arguments[1:], ""], strict=True)
-    ]
 
 
 if __name__ == "__main__":

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser
 
-from features.command_line import explain
+from features.command_line import run_command
 from features.contrastive import Retrieval, measure, train_clip
-from features.errors import FeatureError, MMRecError
+from features.errors import FeatureError
 from features.files import atomic_file
 from features.items import Items, read_items
 from features.loading import load_all, pool_size, progress_bar
@@ -230,32 +228,22 @@ def finetune_table(
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns 0, or 2 after one line on stderr saying what was wrong."""
-    parser = ArgumentParser(
-        prog="python -m features.finetune",
-        description="Train a CLIP on a catalogue's own photos and texts.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_function_arguments(finetune_table)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    log.setLevel(logging.INFO)
-    try:
-        try:
-            options = parser.parse_args(argv)
-        except (ArgumentError, TypeError, ValueError) as error:
-            raise FeatureError(explain(str(error), finetune_table, parser.prog)) from error
-        result = finetune_table(**options.as_dict())
-    except MMRecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; no checkpoint was written", file=sys.stderr)
-        return 2
+def _show(result: Finetuned) -> None:
     print(f"trained on {result.trained:,} pairs, {result.left_out:,} items left out")
     print(f"before: {result.before}\nafter:  {result.after}\n{result.path}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns 0, or 2 after one line on stderr saying what was wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    return run_command(
+        finetune_table,
+        argv,
+        program="python -m features.finetune",
+        description="Train a CLIP on a catalogue's own photos and texts.",
+        show=_show,
+    )
 
 
 if __name__ == "__main__":

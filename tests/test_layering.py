@@ -14,7 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
     str(path.relative_to(ROOT)) for folder in ("features", "mmrec") for path in (ROOT / folder).rglob("*.py")
 )
-LIGHT = {"base", "errors", "files", "items", "probe", "store"}  # of features/: no torch, no encoder
+LIGHT = {
+    "base",
+    "command_line",
+    "errors",
+    "files",
+    "items",
+    "probe",
+    "store",
+}  # of features/: no torch, no encoder
 HEAVY = {
     "lightning_fabric",
     "matplotlib",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.command_line import run_command
 from features.files import atomic_folder, content_hash, file_hash
 from mmrec.data.demo_clicks import draw_clicks
 from mmrec.data.demo_items import KINDS, Catalogue, draw_catalogue, write_texts
-from mmrec.errors import DataError, MMRecError
+from mmrec.errors import DataError
 
 VERSION = 1
 MISSING = 0.03
@@ -150,29 +150,14 @@ def _write_items(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns 0, or 2 after one line on stderr saying what was wrong."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="python -m mmrec.data.demo",
+    return run_command(
+        make_demo,
+        argv,
+        program="python -m mmrec.data.demo",
         description="Make the demo shop: photos, texts and clicks.",
-        exit_on_error=False,
-        allow_abbrev=False,
+        show=print,
+        positional=True,
     )
-    parser.add_function_arguments(make_demo, as_positional=True)
-    try:
-        try:
-            arguments = parser.parse_args(argv)
-        except (ArgumentError, TypeError, ValueError) as error:
-            text = " ".join(str(error).split())
-            raise DataError(f"{text}; options are --users, --items, --seed and --thorough") from error
-        print(make_demo(**arguments.as_dict()))
-    except MMRecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing half-written is left", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":
