@@ -1,7 +1,7 @@
 """Where FREEDOM's lead on the demo comes from: Recall@20 with held-out clicks on cold items taken out.
 
-`python -m experiments.demo.warm_items` trains FREEDOM and LightGCN of `configs/demo.yaml` with three seeds and
-writes warm_items.csv.
+`python -m experiments.demo.warm_items` trains FREEDOM and LightGCN of `configs/demo.yaml` with three seeds
+and writes warm_items.csv.
 """
 
 from __future__ import annotations
