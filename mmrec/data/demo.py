@@ -42,7 +42,7 @@ def make_demo(
     Args:
         out: folder to make; a demo made with the same arguments is left as it is.
         users: how many users.
-        items: how many items, at least 60.
+        items: how many items, at least 50: five of each kind.
         seed: decides everything; any integer from 0.
         thorough: share, in [0, 1], of texts that also say what is otherwise only seen, and of photos that
             also show what is otherwise only written: what a CLIP learns from.

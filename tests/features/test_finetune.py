@@ -56,7 +56,6 @@ def trained(items: Items, model: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_training_lowers_the_loss_and_photos_find_their_texts(trained: Finetuned) -> None:
-    print(trained)
     assert trained.trained == 181
     assert trained.left_out == 14  # 7 have no photo and 7 no text
     assert trained.losses[-1] < 0.6 * trained.losses[0]
