@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mmrec.errors import GraphError
+from mmrec.graph import native
 from mmrec.graph.view import Backend, GraphView
 
 # Torch says once per process that CSR is in beta; the products used here are tested against dense ones.
@@ -31,25 +32,27 @@ class SparseMatrix:
     Attributes:
         csr: the matrix, torch sparse CSR.
         transposed: its transpose in CSR; the very same tensor where the matrix is symmetric.
-        backend: `csr` is torch's sparse product; `scatter` gathers rows and sums segments with torch_scatter,
-            slower but without torch's sparse tensors, for devices whose sparse product is missing.
+        backend: `native` is the project's CPU kernel, the fastest where it fits (experiments/speed/README.md
+            has the measurements); `csr` is torch's sparse product; `scatter` gathers rows and sums segments
+            with torch_scatter, slower but without torch's sparse tensors, for devices whose sparse product is
+            missing. `auto` is `native` where it fits, else `csr`.
     """
 
     csr: Tensor
     transposed: Tensor
-    backend: Backend = "csr"
+    backend: Backend = "auto"
 
-    def multiply(self, x: Tensor) -> Tensor:
-        """The product with dense [C, D] without autograd: [R, D]."""
-        return _BACKENDS[self.backend](self.csr, x)
+    def multiply(self, x: Tensor, *, add: Tensor | None = None, scale: float = 1.0) -> Tensor:
+        """Scale * (add + matrix @ x) without autograd: dense [C, D] and [R, D] to [R, D]."""
+        return _multiply(self.backend, self.csr, x, add, scale)
 
-    def multiply_transposed(self, x: Tensor) -> Tensor:
-        """The product of the transpose with dense [R, D]: [C, D]."""
-        return _BACKENDS[self.backend](self.transposed, x)
+    def multiply_transposed(self, x: Tensor, *, add: Tensor | None = None, scale: float = 1.0) -> Tensor:
+        """Scale * (add + transpose @ x) without autograd: dense [R, D] and [C, D] to [C, D]."""
+        return _multiply(self.backend, self.transposed, x, add, scale)
 
 
 def sparse_matrix(
-    row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int], *, backend: Backend = "csr"
+    row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int], *, backend: Backend = "auto"
 ) -> SparseMatrix:
     """A `SparseMatrix` from coordinates; entries at the same place are added by the product.
 
@@ -106,6 +109,17 @@ def propagate(matrix: SparseMatrix, x: Tensor) -> Tensor:
     return smooth(matrix, x, n_layers=1, readout="last")
 
 
+def check_layers(n_layers: int) -> int:
+    """The number as it came.
+
+    Raises:
+        GraphError: if it is negative.
+    """
+    if n_layers < 0:
+        raise GraphError(f"the number of layers is {n_layers}, expected at least 0")
+    return n_layers
+
+
 def smooth(matrix: SparseMatrix, x: Tensor, *, n_layers: int, readout: Readout = "mean") -> Tensor:
     """Linear propagation over several layers, read out as one matrix.
 
@@ -119,10 +133,113 @@ def smooth(matrix: SparseMatrix, x: Tensor, *, n_layers: int, readout: Readout =
     Raises:
         GraphError: for a negative number of layers.
     """
-    if n_layers < 0:
-        raise GraphError(f"the number of layers is {n_layers}, expected at least 0")
+    check_layers(n_layers)
     result: Tensor = _Smooth.apply(x, matrix, n_layers, readout)  # type: ignore[no-untyped-call]
     return result
+
+
+def row_differences(table: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Rows `first` [B] of a table [N, F] minus its rows `second` [B]: [B, F], differentiable in the table.
+
+    It is the product with a sparse [B, N] of +1 and -1, so that wide rows are read once and none is copied.
+    """
+    count, device = len(first), table.device
+    # int32 as the native kernel has it; a table of more rows than that has no place in memory
+    start = torch.arange(0, 2 * count + 1, 2, dtype=torch.int32, device=device)
+    column = torch.stack([first, second], dim=1).flatten().int()
+    value = torch.tensor([1.0, -1.0], dtype=table.dtype, device=device).repeat(count)
+    chosen = _quietly_csr(start, column, value, (count, len(table)))
+    result: Tensor = _RowDifferences.apply(table, chosen, first, second)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _RowDifferences(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(first, second)
+        ctx.shape = table.shape
+        return _multiply("auto", chosen, table, None, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        first, second = ctx.saved_tensors
+        grad = grads[0].new_zeros(ctx.shape)
+        return grad.index_add_(0, first, grads[0]).index_add_(0, second, grads[0], alpha=-1), None, None, None
+
+
+def smooth_rows(
+    matrix: SparseMatrix, x: Tensor, nodes: Tensor, *, n_layers: int, readout: Readout = "mean"
+) -> tuple[Tensor, Tensor]:
+    """Some rows of `smooth`, and the same rows of layer 0: all that a training step needs.
+
+    With the native kernel the last layer is computed for these rows alone and backward starts from them
+    alone, so that two of the 2 L products are done for a part of the graph.
+
+    Args:
+        matrix: [V, V].
+        x: layer 0, [V, D].
+        nodes: int64 [n]; a node may come several times.
+        n_layers: L.
+        readout: see `smooth`.
+
+    Returns:
+        [n, D] and [n, D].
+    """
+    check_layers(n_layers)
+    if n_layers == 0 or backend_of(matrix.backend, matrix.csr, x) != "native":
+        final = smooth(matrix, x, n_layers=n_layers, readout=readout)
+        return final.index_select(0, nodes), x.index_select(0, nodes)
+    rows: tuple[Tensor, Tensor] = _SmoothRows.apply(  # type: ignore[no-untyped-call]
+        x, matrix, nodes, n_layers, readout
+    )
+    return rows
+
+
+class _SmoothRows(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, matrix: SparseMatrix, nodes: Tensor, n_layers: int, readout: Readout
+    ) -> tuple[Tensor, Tensor]:
+        touched = torch.zeros(len(x), dtype=torch.bool)
+        touched[nodes] = True
+        distinct = touched.nonzero().squeeze(1)
+        # Where a node stands among the distinct ones; the others are sent to the row after the last.
+        place = torch.full((len(x),), len(distinct), dtype=torch.int32)
+        place[distinct] = torch.arange(len(distinct), dtype=torch.int32)
+        places = place.index_select(0, nodes).long()
+        ctx.save_for_backward(place, places)
+        ctx.matrix, ctx.n_layers, ctx.readout, ctx.count = matrix, n_layers, readout, len(distinct)
+        total, add = x, None if readout == "last" else x
+        for _ in range(n_layers - 1):
+            total = native.multiply(matrix.csr, total, add=add)
+        scale = _scale(readout, n_layers)
+        final = native.multiply(matrix.csr, total, add=add, scale=scale, rows=distinct)
+        return final.index_select(0, places), x.index_select(0, nodes)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        place, places = ctx.saved_tensors
+        scale = _scale(ctx.readout, ctx.n_layers)
+        # The gradient stays as short as it came, with a row of zeros at its end for nodes that have none.
+        coming = grads[0].new_zeros(ctx.count + 1, grads[0].shape[1]).index_add_(0, places, grads[0])
+        add = None if ctx.readout == "last" else coming
+        last_add = coming.clone() if add is not None else torch.zeros_like(coming)
+        last_add.index_add_(0, places, grads[1] / scale)
+        total = coming
+        for left in reversed(range(ctx.n_layers)):
+            total = native.multiply(
+                ctx.matrix.transposed,
+                total,
+                place=place if total is coming else None,
+                add=add if left else last_add,
+                add_place=place,
+                scale=1.0 if left else scale,
+            )
+        return total, None, None, None, None
+
+
+def _scale(readout: Readout, n_layers: int) -> float:
+    return 1 / (n_layers + 1) if readout == "mean" else 1.0
 
 
 class _Smooth(torch.autograd.Function):
@@ -138,15 +255,19 @@ class _Smooth(torch.autograd.Function):
         return grad, None, None, None
 
 
-def _read_out(multiply: Callable[[Tensor], Tensor], x: Tensor, n_layers: int, readout: Readout) -> Tensor:
+def _read_out(multiply: Callable[..., Tensor], x: Tensor, n_layers: int, readout: Readout) -> Tensor:
     if n_layers == 0:
         return x.clone()
-    layer = multiply(x)
-    total = layer if readout == "last" else x + layer
+    if readout == "last":
+        layer = x
+        for _ in range(n_layers):
+            layer = multiply(layer)
+        return layer
+    # Horner's rule: x + A(x + A(x + ...)), so that a layer is one pass over memory and none is kept.
+    total = x
     for _ in range(n_layers - 1):
-        layer = multiply(layer)
-        total = layer if readout == "last" else total.add_(layer)
-    return total.div_(n_layers + 1) if readout == "mean" else total
+        total = multiply(total, add=x)
+    return multiply(total, add=x, scale=_scale(readout, n_layers))
 
 
 def _csr(row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -155,24 +276,56 @@ def _csr(row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int]) -> Te
     torch.cumsum(torch.bincount(row, minlength=shape[0]), dim=0, out=start[1:])
     # Half the bytes of the indices, where they fit.
     index_type = torch.int32 if max(len(row), *shape) < 2**31 else torch.int64
+    return _quietly_csr(start.to(index_type), col[order].to(index_type), weight[order], shape)
+
+
+def _quietly_csr(start: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():  # that CSR is in beta is nothing a user of this project can act on
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(
-            start.to(index_type), col[order].to(index_type), weight[order], shape, check_invariants=False
-        )
+        return torch.sparse_csr_tensor(start, column, value, shape, check_invariants=False)
 
 
 def _weights(weight: Tensor | None, like: Tensor) -> Tensor:
     return torch.ones(len(like), device=like.device) if weight is None else weight
 
 
-def _multiply_csr(csr: Tensor, x: Tensor) -> Tensor:
+def backend_of(backend: Backend, csr: Tensor, x: Tensor) -> Backend:
+    """What `auto` comes to for this matrix and this x; any other name is taken at its word."""
+    return backend if backend != "auto" else "native" if native.fits(csr, x) else "csr"
+
+
+def _multiply(backend: Backend, csr: Tensor, x: Tensor, add: Tensor | None, scale: float) -> Tensor:
+    if (
+        x.dim() != 2
+        or x.shape[0] != csr.shape[1]
+        or (add is not None and add.shape != (csr.shape[0], x.shape[1]))
+    ):
+        added = "" if add is None else f" and an addend {list(add.shape)}"
+        raise GraphError(
+            f"a sparse matrix {list(csr.shape)} cannot be multiplied with {list(x.shape)}{added}"
+        )
+    return _BACKENDS[backend_of(backend, csr, x)](csr, x, add, scale)
+
+
+def _multiply_native(csr: Tensor, x: Tensor, add: Tensor | None, scale: float) -> Tensor:
+    if not native.fits(csr, x):
+        found = f"{csr.dtype} x {x.dtype} {list(x.shape)} on {x.device}"
+        raise GraphError(
+            f"back-end 'native' takes float32 or float64 on a CPU with a compiler, found {found}"
+        )
+    return native.multiply(csr, x, add=add, scale=scale)
+
+
+def _multiply_csr(csr: Tensor, x: Tensor, add: Tensor | None, scale: float) -> Tensor:
+    if add is not None:
+        return torch.addmm(add, csr, x, beta=scale, alpha=scale)
     # Into fresh memory with beta = 0: `csr @ x` fills a matrix with zeros and copies it before it multiplies,
     # which costs as much again (2.3 against 1.4 ms at Amazon-Baby's size on one core).
-    return torch.empty(csr.shape[0], x.shape[1], dtype=x.dtype, device=x.device).addmm_(csr, x, beta=0)
+    out = torch.empty(csr.shape[0], x.shape[1], dtype=x.dtype, device=x.device)
+    return out.addmm_(csr, x, beta=0, alpha=scale)
 
 
-def _multiply_scatter(csr: Tensor, x: Tensor) -> Tensor:
+def _multiply_scatter(csr: Tensor, x: Tensor, add: Tensor | None, scale: float) -> Tensor:
     try:
         from torch_scatter import segment_csr
     except ImportError as error:
@@ -181,7 +334,7 @@ def _multiply_scatter(csr: Tensor, x: Tensor) -> Tensor:
         ) from error
     messages = x[csr.col_indices().long()] * csr.values()[:, None]
     summed: Tensor = segment_csr(messages, csr.crow_indices().long(), reduce="sum")
-    return summed
+    return (summed if add is None else summed + add) * scale
 
 
-_BACKENDS = {"csr": _multiply_csr, "scatter": _multiply_scatter}
+_BACKENDS = {"native": _multiply_native, "csr": _multiply_csr, "scatter": _multiply_scatter}

@@ -14,7 +14,7 @@ from mmrec.errors import GraphError
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
-Backend = Literal["csr", "scatter"]
+Backend = Literal["auto", "native", "csr", "scatter"]
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value to compare by
@@ -45,7 +45,7 @@ class GraphView:
     item_edge_weight: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     present: Mapping[str, Tensor] = field(default_factory=dict)
-    backend: Backend = "csr"
+    backend: Backend = "auto"
     # Sparse matrices derived from this view, made once and kept as long as the view (see `mmrec.graph.ops`).
     # Not an init field, so that `dataclasses.replace` starts the new view with an empty one.
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

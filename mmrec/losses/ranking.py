@@ -14,3 +14,13 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
         negative: scores of items not clicked [B].
     """
     return softplus(negative - positive).mean()
+
+
+def bpr_loss(users: Tensor, difference: Tensor) -> Tensor:
+    """BPR of dot products: as these are linear, all it takes is the clicked item's vector minus the other's.
+
+    Args:
+        users: [B, D].
+        difference: clicked minus not clicked, [B, D].
+    """
+    return softplus(-(users * difference).sum(dim=1)).mean()

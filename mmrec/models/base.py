@@ -4,24 +4,96 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmrec.errors import ConfigError
+from mmrec.graph.ops import SparseMatrix, check_layers, smooth, smooth_rows
 from mmrec.graph.view import GraphView
-from mmrec.losses.ranking import bpr
+from mmrec.losses.ranking import bpr_loss
 
 Part = Literal["features", "item_graph"]
 
 
-@dataclass(frozen=True, eq=False)
 class Embeddings:
     """What a model makes of a view: users [U, D] and items [I, D]."""
 
+    def __init__(self, users: Tensor, items: Tensor) -> None:
+        """Keep the matrices.
+
+        Args:
+            users: [U, D].
+            items: [I, D].
+        """
+        self._all = users, items
+
+    @property
+    def users(self) -> Tensor:
+        """All users [U, D]."""
+        return self._all[0]
+
+    @property
+    def items(self) -> Tensor:
+        """All items [I, D]."""
+        return self._all[1]
+
+    def rows(self, batch: Batch) -> Rows:
+        """Those of a batch; ask once per step, as each time costs a pass over the gradient."""
+        both = self.items.index_select(0, torch.cat([batch.items, batch.negatives]))
+        items, negatives = both.chunk(2)
+        return Rows(self.users.index_select(0, batch.users), items, negatives)
+
+
+class Propagated(Embeddings):
+    """Embeddings by linear propagation of a table, computed when they are looked at: all, or a batch's.
+
+    A training step looks at a batch's rows only, and then others are not computed (`smooth_rows`).
+    """
+
+    def __init__(self, matrix: SparseMatrix, table: Tensor, num_users: int, *, n_layers: int) -> None:
+        """Keep what they will be computed from.
+
+        Args:
+            matrix: normalised user-item graph [U + I, U + I].
+            table: layer 0, [U + I, D].
+            num_users: U.
+            n_layers: number of layers, of which the mean is taken.
+        """
+        self.matrix, self.table, self.num_users = matrix, table, num_users
+        self.n_layers = check_layers(n_layers)
+
+    @cached_property
+    def _all(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        out = smooth(self.matrix, self.table, n_layers=self.n_layers)
+        users, items = torch.split(out, [self.num_users, len(out) - self.num_users])
+        return users, items
+
+    def rows(self, batch: Batch) -> Rows:
+        """Those of a batch, with their rows of layer 0."""
+        nodes = batch.nodes(self.num_users)
+        final, first = smooth_rows(self.matrix, self.table, nodes, n_layers=self.n_layers)
+        users, items, negatives = final.chunk(3)
+        return Rows(users, items, negatives, first)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A batch's rows of embeddings, [B, D] each.
+
+    Attributes:
+        users: of its users.
+        items: of what they clicked.
+        negatives: of what they did not click.
+        first: layer 0 of the three, one below the other [3 B, D]; None where the model has no such thing.
+    """
+
     users: Tensor
     items: Tensor
+    negatives: Tensor
+    first: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +111,10 @@ class Batch:
     items: Tensor
     negatives: Tensor
     rng: torch.Generator
+
+    def nodes(self, num_users: int) -> Tensor:
+        """Users, items and negatives as nodes of the user-item graph, item i being node U + i: [3 B]."""
+        return torch.cat([self.users, self.items + num_users, self.negatives + num_users])
 
 
 class Recommender(nn.Module, ABC):
@@ -77,10 +153,8 @@ class Recommender(nn.Module, ABC):
             batch: the step's pairs.
             view: the view of this epoch; project only the batch's rows of its features.
         """
-        users = out.users[batch.users]
-        positive = (users * out.items[batch.items]).sum(dim=1)
-        negative = (users * out.items[batch.negatives]).sum(dim=1)
-        return {"bpr": bpr(positive, negative)}
+        rows = out.rows(batch)
+        return {"bpr": bpr_loss(rows.users, rows.items - rows.negatives)}
 
     def for_ranking(self, out: Embeddings) -> Embeddings:
         """Vectors whose dot product is the score, made once per evaluation; by default `out` itself."""

@@ -68,12 +68,14 @@ class BM3(Recommender):
 
     def embed(self, view: GraphView) -> Embeddings:
         """Mean of layers; items with their layer 0 added once more."""
+        sizes = [self.num_users, self.num_items]
         out = smooth(user_item_matrix(view), self.table, n_layers=self.n_layers)
-        return Embeddings(out[: self.num_users], out[self.num_users :] + self.table[self.num_users :])
+        users, items = torch.split(out, sizes)
+        return Embeddings(users, items + torch.split(self.table, sizes)[1])
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`users` and `items` (reconstruction), `<modality>` (alignment, across and within), `l2`."""
-        users, items = out.users[batch.users], out.items[batch.items]
+        users, items = out.users.index_select(0, batch.users), out.items.index_select(0, batch.items)
         user_target, item_target = self._target(users, batch.rng), self._target(items, batch.rng)
         losses = {
             "users": cosine_distance(self.predictor(users), item_target),

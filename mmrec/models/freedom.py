@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from mmrec.errors import ConfigError
-from mmrec.graph.ops import item_matrix, smooth
+from mmrec.graph.ops import SparseMatrix, item_matrix, smooth, smooth_rows, user_item_matrix
 from mmrec.graph.view import GraphView
-from mmrec.losses.ranking import bpr
+from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import L2
-from mmrec.models.base import Batch, Embeddings, Part
+from mmrec.models.base import Batch, Embeddings, Part, Propagated, Rows
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.modalities import ModalityProjection
+
+
+class _WithNear(Propagated):
+    """Propagated over the clicks; items also over the item graph."""
+
+    item_graph: SparseMatrix
+    n_item_layers: int
+
+    @cached_property
+    def _all(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        users, items = super()._all
+        near = smooth(self.item_graph, self._items(), n_layers=self.n_item_layers, readout="last")
+        return users, items + near
+
+    def rows(self, batch: Batch) -> Rows:
+        """Those of a batch, with their rows of layer 0."""
+        rows = super().rows(batch)
+        items = torch.cat([batch.items, batch.negatives])
+        near, _ = smooth_rows(
+            self.item_graph, self._items(), items, n_layers=self.n_item_layers, readout="last"
+        )
+        to_items, to_negatives = near.chunk(2)
+        return replace(rows, items=rows.items + to_items, negatives=rows.negatives + to_negatives)
+
+    def _items(self) -> Tensor:
+        return torch.split(self.table, [self.num_users, len(self.table) - self.num_users])[1]
 
 
 class FREEDOM(LightGCN):
@@ -67,18 +95,16 @@ class FREEDOM(LightGCN):
 
     def embed(self, view: GraphView) -> Embeddings:
         """LightGCN's users; its items plus what the item graph brings."""
-        out = super().embed(view)
-        items = self.table[self.num_users :]
-        near = smooth(item_matrix(view), items, n_layers=self.n_item_layers, readout="last")
-        return Embeddings(out.users, out.items + near)
+        out = _WithNear(user_item_matrix(view), self.table, self.num_users, n_layers=self.n_layers)
+        out.item_graph, out.n_item_layers = item_matrix(view), self.n_item_layers
+        return out
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`bpr`, and `<modality>` for each modality's BPR, weighted."""
-        losses = super().losses(out, batch, view)
+        rows = out.rows(batch)
+        losses = {"bpr": bpr_loss(rows.users, rows.items - rows.negatives), **self.penalty(rows, batch)}
         if self.modality_weight:
-            users = out.users[batch.users]
             for name in view.features:
-                positive = (users * self.projection.rows(view, name, batch.items)).sum(dim=1)
-                negative = (users * self.projection.rows(view, name, batch.negatives)).sum(dim=1)
-                losses[name] = self.modality_weight * bpr(positive, negative)
+                difference = self.projection.differences(view, name, batch.items, batch.negatives)
+                losses[name] = self.modality_weight * bpr_loss(rows.users, difference)
         return losses

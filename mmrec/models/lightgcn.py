@@ -6,10 +6,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmrec.graph.ops import smooth, user_item_matrix
+from mmrec.graph.ops import user_item_matrix
 from mmrec.graph.view import GraphView
+from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import L2, l2
-from mmrec.models.base import Batch, Embeddings, Recommender, embedding_table
+from mmrec.models.base import Batch, Embeddings, Propagated, Recommender, Rows, embedding_table
 
 
 class LightGCN(Recommender):
@@ -45,13 +46,18 @@ class LightGCN(Recommender):
 
     def embed(self, view: GraphView) -> Embeddings:
         """Mean of the layers."""
-        out = smooth(user_item_matrix(view), self.table, n_layers=self.n_layers)
-        return Embeddings(out[: self.num_users], out[self.num_users :])
+        return Propagated(user_item_matrix(view), self.table, self.num_users, n_layers=self.n_layers)
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`bpr` on the propagated rows, `l2` on the rows of layer 0."""
-        losses = super().losses(out, batch, view)
-        if self.reg:
-            nodes = (batch.users, batch.items + self.num_users, batch.negatives + self.num_users)
-            losses["l2"] = self.reg * l2([self.table[index] for index in nodes], self.l2)
-        return losses
+        rows = out.rows(batch)
+        return {"bpr": bpr_loss(rows.users, rows.items - rows.negatives), **self.penalty(rows, batch)}
+
+    def penalty(self, rows: Rows, batch: Batch) -> dict[str, Tensor]:
+        """`l2` on the batch's rows of layer 0; nothing where `reg` is 0."""
+        if not self.reg:
+            return {}
+        first = rows.first
+        if first is None:  # a subclass made its embeddings some other way
+            first = self.table.index_select(0, batch.nodes(self.num_users))
+        return {"l2": self.reg * l2(list(first.chunk(3)), self.l2)}

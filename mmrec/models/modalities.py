@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmrec.graph.ops import row_differences
 from mmrec.graph.view import GraphView
 
 
@@ -47,6 +48,14 @@ class ModalityProjection(nn.Module):
 
     def rows(self, view: GraphView, name: str, items: Tensor) -> Tensor:
         """Projected features [B, D] of modality `name` for items [B]."""
-        table = self.tables[name] if name in self.tables else view.features[name]
-        projected: Tensor = self.maps[name](torch.nn.functional.embedding(items, table))
-        return projected
+        distinct, places = torch.unique(items, return_inverse=True)
+        projected: Tensor = self.maps[name](self._table(view, name).index_select(0, distinct))
+        return projected.index_select(0, places)
+
+    def differences(self, view: GraphView, name: str, items: Tensor, others: Tensor) -> Tensor:
+        """Projected features of `items` [B] minus those of `others` [B]: [B, D], for the price of one."""
+        difference = row_differences(self._table(view, name), items, others)
+        return torch.nn.functional.linear(difference, self.maps[name].get_parameter("weight"))
+
+    def _table(self, view: GraphView, name: str) -> Tensor:
+        return self.tables[name] if name in self.tables else view.features[name]

@@ -17,6 +17,7 @@ from mmrec.evaluate.evaluator import Scores
 from mmrec.graph.view import GraphView
 from mmrec.models.base import Recommender
 from mmrec.report.progress import bar
+from mmrec.train.memory import keep_freed_memory
 from mmrec.train.sampler import PairSampler
 from mmrec.train.stopping import EarlyStopping
 from mmrec.train.streams import seeded, stream
@@ -100,6 +101,8 @@ def fit(
         fabric = Fabric(accelerator=device, devices=1, precision=precision)
     except RuntimeError as error:
         raise ConfigError(f"train.device '{device}' is not on this machine; set it to auto or cpu") from error
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     model.to(fabric.device)
     view = view.to(fabric.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmrec.augment.base import Augmentation
 from mmrec.errors import ConfigError, TrainingError
 from mmrec.evaluate.evaluator import Evaluator, Scores
-from mmrec.graph.ops import SparseMatrix
+from mmrec.graph import native
 from mmrec.graph.view import GraphView
 from mmrec.models.base import Batch, Embeddings, Recommender
 from mmrec.models.freedom import FREEDOM
@@ -291,36 +291,48 @@ def test_parameters_that_ask_for_no_gradient_stay() -> None:
 
 
 @pytest.fixture
-def products(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Counts sparse products."""
-    counts = {"forward": 0, "backward": 0}
-    multiply, multiply_transposed = SparseMatrix.multiply, SparseMatrix.multiply_transposed
+def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of the result of every sparse product."""
+    rows: list[int] = []
+    multiply = native.multiply
 
-    def forward(self: SparseMatrix, x: Tensor) -> Tensor:
-        counts["forward"] += 1
-        return multiply(self, x)
+    def counted(csr: Tensor, x: Tensor, **options: Any) -> Tensor:
+        out = multiply(csr, x, **options)
+        rows.append(len(out))
+        return out
 
-    def backward(self: SparseMatrix, x: Tensor) -> Tensor:
-        counts["backward"] += 1
-        return multiply_transposed(self, x)
-
-    monkeypatch.setattr(SparseMatrix, "multiply", forward)
-    monkeypatch.setattr(SparseMatrix, "multiply_transposed", backward)
-    return counts
+    monkeypatch.setattr(native, "multiply", counted)
+    return rows
 
 
-def test_a_step_propagates_once_and_so_does_an_evaluation(products: dict[str, int]) -> None:
+@pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no native kernel")
+def test_a_step_propagates_once_and_its_last_layer_for_the_batch_alone(products: list[int]) -> None:
     data = planted_blocks().data
     evaluator = Evaluator(topk=(5,), metrics=("recall",), monitor="recall@5", batch_size=7)
 
     def validate(model: Recommender, view: GraphView) -> Scores:
         return evaluator.evaluate(model, view, data.valid)
 
-    steps = math.ceil(data.train.edge_index.shape[1] / 50)
-    for model, layers in ((LightGCN(data.train, dim=4, n_layers=3), 3), (FREEDOM(data.train, dim=4), 3)):
-        products.update(forward=0, backward=0)
-        fit(model, data.train, validate, monitor="recall@5", epochs=4, batch_size=50, device="cpu")
-        assert products == {"forward": layers * (4 * steps + 4), "backward": layers * 4 * steps}
+    nodes, items = data.train.num_users + data.train.num_items, data.train.num_items
+    light_gcn, freedom = (
+        LightGCN(data.train, dim=4, n_layers=3),
+        FREEDOM(data.train, dim=4, modality_weight=0),
+    )
+    steps = math.ceil(data.train.edge_index.shape[1] / 3)
+    # Per step: L forward, the last of them for the batch's nodes, and L backward. Per evaluation: L.
+    for model, full in ((light_gcn, 2 + 3), (freedom, 1 + 2)):
+        products.clear()
+        fit(model, data.train, validate, monitor="recall@5", epochs=2, batch_size=3, device="cpu")
+        layers = 3 if model is light_gcn else 2
+        assert products.count(nodes) == 2 * (steps * full + layers)
+        of_batches = [rows for rows in products if rows <= 9]
+        if model is light_gcn:
+            assert len(of_batches) == 2 * steps
+            assert len(products) == 2 * (steps * 6 + 3)
+        else:  # and one layer over the item graph: forward for the batch's items, backward for all items
+            assert len(of_batches) == 2 * 2 * steps
+            assert products.count(items) == 2 * (steps + 1)
+            assert len(products) == 2 * (steps * 6 + 3)
 
 
 def test_the_test_split_is_still_sealed_after_training_and_opens_once() -> None:

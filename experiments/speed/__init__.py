@@ -1,0 +1,1 @@
+"""How fast the program is: beside the MMRec toolbox, and against the machine's limits."""
