@@ -12,7 +12,7 @@ from torch import Tensor
 from features.files import atomic_file
 from mmrec.data.dataset import RecData
 from mmrec.errors import ConfigError
-from mmrec.evaluate.topk import final_embeddings, top_items
+from mmrec.evaluate.topk import batch_of, final_embeddings, top_items
 from mmrec.models.base import Recommender
 from mmrec.models.popularity import Popularity
 from mmrec.report.progress import track
@@ -25,7 +25,7 @@ def recommend(
     *,
     k: int = 20,
     exclude: Literal["seen", "train"] = "seen",
-    batch_size: int = 2048,
+    batch_size: int | None = None,
 ) -> pl.DataFrame:
     """The k best items of every user. Users without a training click get the most popular items.
 
@@ -36,7 +36,7 @@ def recommend(
         k: items per user.
         exclude: `seen` (default) leaves out every item the user is known to have clicked; `train` only those
             of the training split, so that the lists can be scored against valid and test.
-        batch_size: users scored at once.
+        batch_size: users scored at once. Default: what suits the device.
 
     Returns:
         Columns user, item, rank (from 1), score, and title where items have one; by user, then rank.
@@ -56,9 +56,10 @@ def recommend(
     ):
         if len(users) == 0:
             continue
-        lists = top_items(ranker, final_embeddings(ranker, view), users, known, k, batch_size=batch_size)
+        size = batch_of(batch_size, users.device)
+        lists = top_items(ranker, final_embeddings(ranker, view), users, known, k, batch_size=size)
         title = "recommending" if ranker is model else "recommending to new users"
-        parts += [_flatten(*part) for part in track(lists, title, -(-len(users) // batch_size))]
+        parts += [_flatten(*part) for part in track(lists, title, -(-len(users) // size))]
     user, item, rank, score = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
     frame = pl.DataFrame({"user": user, "item": item, "rank": rank, "score": score}).sort("user", "rank")
     ids = [
@@ -70,14 +71,14 @@ def recommend(
     return frame.with_columns(ids)
 
 
-def check_options(*, k: int, batch_size: int, **_: object) -> None:
+def check_options(*, k: int, batch_size: int | None, **_: object) -> None:
     """Refuse options of `recommend` that are out of their range, before a model is trained for it.
 
     Raises:
         ConfigError: naming the option.
     """
     for name, value in (("k", k), ("batch_size", batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ConfigError(f"recommend.{name} is {value}, expected at least 1")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -148,11 +149,12 @@ def train(
     with seeded(options.seed, "init"):
         model = make(Recommender, plugin, data.train)
     monitor = evaluator.of_monitor()
+    valid = functools.cache(lambda device: monitor.prepare(data.train.to(device), data.valid))
     logger = CSVLogger(folder, name="epochs", version=name)
     history = fit(
         model,
         data.train,
-        lambda model, view: monitor.evaluate(model, view, data.valid),
+        lambda model, view: monitor.evaluate(model, view, valid(model.device)),
         monitor=evaluator.monitor,
         augment=Compose(list(augment)) if augment else None,
         seed=options.seed,
@@ -196,10 +198,11 @@ def _stores(options: Namespace, items: Items | None, root: Path, cache: Path) ->
 
 def _scores(one: Trained, data: RecData, evaluator: Evaluator, test: torch.Tensor) -> dict[str, Scores]:
     view = data.train.to(one.model.device)
-    return {
-        "valid": evaluator.evaluate(one.model, view, data.valid, title=f"{one.name} on valid"),
-        "test": evaluator.evaluate(one.model, view, test, also_known=data.valid, title=f"{one.name} on test"),
-    }
+    splits = [evaluator.prepare(view, data.valid), evaluator.prepare(view, test, also_known=data.valid)]
+    valid_scores, test_scores = evaluator.evaluate_all(
+        one.model, view, splits, title=f"{one.name} on valid and test"
+    )
+    return {"valid": valid_scores, "test": test_scores}
 
 
 def _metrics(

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmrec.errors import ConfigError, DataError, nearest
+from mmrec.errors import ConfigError, nearest
+from mmrec.evaluate.held_out import HeldOut
 from mmrec.evaluate.metrics import METRICS, ranking_metrics
-from mmrec.evaluate.topk import final_embeddings, top_items
+from mmrec.evaluate.topk import batch_of, final_embeddings, top_items
 from mmrec.graph.view import GraphView
-from mmrec.models.base import Recommender
+from mmrec.models.base import Embeddings, Recommender
 from mmrec.report.progress import track
 
 Mask = Literal["train", "train_and_valid"]
+_METRIC_USERS = 8192  # users whose metrics are taken at once
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Evaluator:
         metrics: Sequence[str] = ("recall", "ndcg", "precision", "map", "mrr", "hit"),
         mask: Mask = "train",
         monitor: str = "recall@20",
-        batch_size: int = 2048,
+        batch_size: int | None = None,
     ) -> None:
         """Bind the options.
 
@@ -62,7 +64,8 @@ class Evaluator:
                 it; `train_and_valid`: valid clicks too when testing, which raises the numbers a little. Do
                 not mix.
             monitor: metric on the valid split that stopping and selection look at.
-            batch_size: users scored at once; changes memory and time, never a result.
+            batch_size: users scored at once; changes memory and time, never a result. Default: what suits
+                the device.
 
         Raises:
             ConfigError: for a monitor that is not among the metrics, or unknown metrics.
@@ -73,7 +76,7 @@ class Evaluator:
         self.names = names = [f"{name}@{k}" for name in metrics for k in topk]
         if monitor not in names:
             raise ConfigError(f"eval.monitor is '{monitor}', which is not computed{nearest(monitor, names)}")
-        if min(topk) < 1 or batch_size < 1:
+        if min(topk) < 1 or (batch_size is not None and batch_size < 1):
             found = f"eval.topk is {list(topk)} and eval.batch_size {batch_size}"
             raise ConfigError(f"{found}, expected at least 1")
         self.topk, self.metrics, self.mask = topk, metrics, mask
@@ -86,60 +89,92 @@ class Evaluator:
             topk=(int(k),), metrics=(name,), mask=self.mask, monitor=self.monitor, batch_size=self.batch_size
         )
 
-    def evaluate(
-        self,
-        model: Recommender,
-        view: GraphView,
-        held_out: Tensor,
-        *,
-        also_known: Tensor | None = None,
-        title: str = "",
-    ) -> Scores:
-        """Scores of one split.
+    def prepare(self, view: GraphView, held_out: Tensor, *, also_known: Tensor | None = None) -> HeldOut:
+        """What an evaluation needs of a split besides the model: made once, used at every epoch.
 
         Args:
-            model: the model.
             view: the clean training view; its clicks are left out of the ranking.
             held_out: clicks to find, int64 [2, n].
             also_known: clicks to leave out besides; only looked at with mask `train_and_valid`.
-            title: name of a progress bar; none is shown without.
 
         Raises:
             DataError: if no user can be averaged over.
         """
-        device = view.edge_index.device
-        held_out = held_out.to(device)
-        known = view.edge_index
-        if self.mask == "train_and_valid" and also_known is not None:
-            known = torch.cat([known, also_known.to(device)], dim=1)
-        warm_user = torch.bincount(view.edge_index[0], minlength=view.num_users) > 0
-        cold_item = torch.bincount(view.edge_index[1], minlength=view.num_items) == 0
-        users = torch.unique(held_out[0])
-        cold_users = int((~warm_user[users]).sum())
-        users = users[warm_user[users]]
-        if len(users) == 0:
-            raise DataError(
-                f"nothing to evaluate: none of the {cold_users} users with a held-out click has a training "
-                "click; choose another data.split"
-            )
-        relevant = torch.sort(held_out[0] * view.num_items + held_out[1]).values
-        is_cold = cold_item[held_out[1]] & warm_user[held_out[0]]
-        counts = torch.bincount(held_out[0], minlength=view.num_users)
-        cold_counts = torch.bincount(held_out[0][is_cold], minlength=view.num_users)
+        also_known = also_known if self.mask == "train_and_valid" else None
+        return HeldOut(view, held_out.to(view.edge_index.device), also_known)
+
+    def evaluate(
+        self,
+        model: Recommender,
+        view: GraphView,
+        held_out: Tensor | HeldOut,
+        *,
+        also_known: Tensor | None = None,
+        title: str = "",
+    ) -> Scores:
+        """Scores of one split; arguments as in `prepare`, and `title` as in `evaluate_all`."""
+        if isinstance(held_out, Tensor):
+            held_out = self.prepare(view, held_out, also_known=also_known)
+        return self.evaluate_all(model, view, [held_out], title=title)[0]
+
+    def evaluate_all(
+        self, model: Recommender, view: GraphView, splits: Sequence[HeldOut], *, title: str = ""
+    ) -> list[Scores]:
+        """Scores of several splits from one forward pass and, where they leave out the same, one ranking.
+
+        Args:
+            model: the model.
+            view: the clean training view.
+            splits: from `prepare`.
+            title: name of a progress bar; none is shown without.
+        """
         out = final_embeddings(model, view)
-        averages, cold_averages = _Averages(), _Averages()
-        lists = top_items(model, out, users, known, max(self.topk), batch_size=self.batch_size)
+        if len({id(split.known) for split in splits}) > 1 and not all(split.only_train for split in splits):
+            return [self._rank(model, out, [split], title)[0] for split in splits]
+        return self._rank(model, out, splits, title)
+
+    def _rank(
+        self, model: Recommender, out: Embeddings, splits: Sequence[HeldOut], title: str
+    ) -> list[Scores]:
+        users = torch.unique(torch.cat([split.users for split in splits]))
+        size = batch_of(self.batch_size, users.device)
+        lists = top_items(model, out, users, splits[0].known, max(self.topk), batch_size=size)
         if title:
-            lists = track(lists, title, -(-len(users) // self.batch_size))
-        for batch, items, scores in lists:
-            # Shorter lists than K (a small catalogue) end in places without an item, which are no hits.
-            hits = _contains(relevant, batch[:, None] * view.num_items + items) & (scores > -torch.inf)
-            spare = (0, max(self.topk) - hits.shape[1])
-            averages.add(ranking_metrics(pad(hits, spare), counts[batch], self.topk, self.metrics))
-            some = cold_counts[batch] > 0
-            cold_hits = pad(hits & cold_item[items], spare)[some]
-            cold_averages.add(ranking_metrics(cold_hits, cold_counts[batch][some], self.topk, self.metrics))
-        return Scores(averages.mean(), len(users), cold_users, int(is_cold.sum()), cold_averages.mean())
+            lists = track(lists, title, -(-len(users) // size))
+        # Metrics are taken of many users at once: there is little to do for each.
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        averages = [(_Averages(), _Averages()) for _ in splits]
+        for part in lists:
+            parts.append(part)
+            if sum(len(batch) for batch, _, _ in parts) >= _METRIC_USERS:
+                self._add(splits, averages, parts)
+                parts = []
+        if parts:
+            self._add(splits, averages, parts)
+        return [
+            Scores(mean.mean(), len(split.users), split.cold_users, split.cold_item_clicks, cold.mean())
+            for split, (mean, cold) in zip(splits, averages, strict=True)
+        ]
+
+    def _add(
+        self,
+        splits: Sequence[HeldOut],
+        averages: list[tuple[_Averages, _Averages]],
+        parts: list[tuple[Tensor, Tensor, Tensor]],
+    ) -> None:
+        users, items, scores = (torch.cat(column) for column in zip(*parts, strict=True))
+        # Shorter lists than K (a small catalogue) end in places without an item, which are no hits.
+        spare, real = (0, max(self.topk) - items.shape[1]), scores > -torch.inf
+        for split, (over_users, over_cold) in zip(splits, averages, strict=True):
+            found = split.contains(users, items) & real
+            for average, hits, counts in (
+                (over_users, found, split.counts[users]),
+                (over_cold, found & split.cold_item[items], split.cold_counts[users]),
+            ):
+                average.count += int((counts > 0).sum())
+                some = hits.any(dim=1)  # whoever has none adds nothing
+                values = ranking_metrics(pad(hits[some], spare), counts[some], self.topk, self.metrics)
+                average.add(values)
 
 
 class _Averages:
@@ -152,14 +187,6 @@ class _Averages:
     def add(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
             self.sums[name] = value.sum() + self.sums.get(name, 0)
-        self.count += len(next(iter(values.values())))
 
     def mean(self) -> dict[str, float]:
         return {name: float(total) / self.count for name, total in self.sums.items()} if self.count else {}
-
-
-def _contains(sorted_keys: Tensor, keys: Tensor) -> Tensor:
-    if len(sorted_keys) == 0:
-        return torch.zeros_like(keys, dtype=torch.bool)
-    place = torch.searchsorted(sorted_keys, keys).clamp_(max=len(sorted_keys) - 1)
-    return sorted_keys[place] == keys

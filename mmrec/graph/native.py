@@ -1,50 +1,17 @@
-"""The CPU kernel of the sparse product: `spmm.cpp`, compiled on first use and kept.
-
-It is several times faster than torch's own product, and needs a C++ compiler once. Threads are those of
-torch: the kernel is not linked to an OpenMP library of its own but takes the one that torch has loaded, as
-two pools of threads would fight for the cores.
-"""
+"""The CPU kernel of the sparse product, `spmm.cpp`: several times faster than torch's own."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from features.files import atomic_file
-from mmrec.errors import MMRecError
+from mmrec.compiled import compiled
 
-log = logging.getLogger("mmrec")
-
-_SOURCE = Path(__file__).with_name("spmm.cpp")
-# Fused multiply-add is what GCC does on its own; what Clang needs to be told.
-_FLAGS = ("-O3", "-std=c++17", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC")
+SOURCE = Path(__file__).with_name("spmm.cpp")
 _FUNCTIONS = {torch.float32: "multiply_float32", torch.float64: "multiply_float64"}
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel, made if there is none; None where it cannot be made, which the log says once."""
-    try:
-        return _declared(ctypes.CDLL(str(_compiled())))
-    except (OSError, MMRecError, subprocess.SubprocessError) as error:
-        reason = " ".join((getattr(error, "stderr", None) or str(error)).split())[:200]
-        log.warning(
-            "sparse products run with torch's CSR, some times slower: the native kernel could not be made "
-            "(%s); install a C++ compiler with OpenMP, such as g++",
-            reason,
-        )
-        return None
 
 
 class _Task(ctypes.Structure):
@@ -92,7 +59,7 @@ def multiply(
     Returns:
         [R, D], or [len(rows), D].
     """
-    found = library()
+    found = compiled(SOURCE)
     assert found is not None, "ask `fits` first"
     count = csr.shape[0] if rows is None else len(rows)
     x = x.contiguous()
@@ -120,57 +87,5 @@ def fits(csr: Tensor, x: Tensor) -> bool:
         and x.dtype in _FUNCTIONS
         and csr.dtype == x.dtype
         and csr.crow_indices().dtype == torch.int32
-        and library() is not None
+        and compiled(SOURCE) is not None
     )
-
-
-def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
-    for name in _FUNCTIONS.values():
-        getattr(found, name).argtypes, getattr(found, name).restype = [ctypes.c_void_p], None
-    return found
-
-
-def _compiled() -> Path:
-    """The kernel's file, compiled for this source and this processor."""
-    key = hashlib.blake2b(
-        repr((_SOURCE.read_bytes(), _FLAGS, _processor())).encode(), digest_size=12
-    ).hexdigest()
-    path = _folder() / f"spmm-{key}.so"
-    if path.is_file():
-        return path
-    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-    if compiler is None:
-        raise MMRecError("no C++ compiler was found")
-    with tempfile.TemporaryDirectory() as folder, atomic_file(path) as made:
-        # In two steps: told of OpenMP, the linker would bring the compiler's own library along.
-        unit = str(Path(folder, "spmm.o"))
-        for command in (
-            [compiler, *_FLAGS, "-c", str(_SOURCE), "-o", unit],
-            [compiler, "-shared", unit, "-o", str(made)],
-        ):
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    log.info("compiled the kernel of sparse products, once for this processor: %s", path)
-    return path
-
-
-def _folder() -> Path:
-    """Where this user's compiled kernels lie; only the user may write there, since they are run."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root, "mmrec")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise MMRecError(f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME") from error
-    if not os.access(folder, os.W_OK) or folder.stat().st_uid != os.getuid():
-        raise MMRecError(f"{folder} is not this user's own and writable; set XDG_CACHE_HOME")
-    return folder
-
-
-def _processor() -> str:
-    """What a compiled kernel depends on: it would crash on a processor that lacks an instruction."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return f"{platform.machine()} {flags}"

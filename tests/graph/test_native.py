@@ -15,22 +15,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmrec.compiled import compiled
 from mmrec.errors import GraphError
 from mmrec.graph import native, ops
 from mmrec.graph.ops import Readout, row_differences, smooth, smooth_rows, sparse_matrix, user_item_matrix
 from mmrec.graph.view import GraphView
 from tests.cases.planted import rng, tiny_view, views
 
-needs_kernel = pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no native kernel")
+needs_kernel = pytest.mark.skipif(
+    compiled(native.SOURCE) is None, reason="no C++ compiler, so no native kernel"
+)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """The kernel is looked for anew in the test, and once more after it."""
-    native.library.cache_clear()
+    compiled.cache_clear()
     yield
-    native.library.cache_clear()
+    compiled.cache_clear()
 
 
 def random_csr(rows: int, columns: int, entries: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
@@ -192,9 +195,9 @@ def test_without_a_compiler_torch_does_it_and_one_line_says_so(
             matrix = user_item_matrix(tiny_view())
             out = smooth(matrix, torch.eye(11), n_layers=1, readout="last")
     assert torch.allclose(out, matrix.csr.to_dense())
-    assert [record.message for record in caplog.records if "native" in record.message] == [
-        "sparse products run with torch's CSR, some times slower: the native kernel could not be made "
-        "(no C++ compiler was found); install a C++ compiler with OpenMP, such as g++"
+    assert [record.message for record in caplog.records] == [
+        "spmm.cpp could not be compiled (no C++ compiler was found): torch does the same, some times slower; "
+        "install a C++ compiler with OpenMP, such as g++"
     ]
 
 
@@ -209,7 +212,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
     with caplog.at_level(logging.WARNING, logger="mmrec"):
-        assert native.library() is None
+        assert compiled(native.SOURCE) is None
     assert "no such header" in caplog.text
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
@@ -225,10 +228,10 @@ def test_it_is_compiled_once_and_anew_where_the_file_is_damaged(
     monkeypatch.setattr(
         subprocess, "run", lambda *args, **kwargs: (calls.append(args), run(*args, **kwargs))[1]
     )
-    assert native.library() is not None
+    assert compiled(native.SOURCE) is not None
     assert len(calls) == 2  # compiled and linked
-    native.library.cache_clear()
-    assert native.library() is not None
+    compiled.cache_clear()
+    assert compiled(native.SOURCE) is not None
     assert len(calls) == 2
     (kernel,) = (tmp_path / "mmrec").iterdir()
     assert kernel.stat().st_mode & 0o022 == 0
@@ -238,7 +241,7 @@ def test_it_is_compiled_once_and_anew_where_the_file_is_damaged(
 def test_it_uses_the_threads_of_torch() -> None:
     """A second OpenMP library in the process would have a second pool of threads."""
     code = (
-        "import torch; from mmrec.graph import native; native.library(); "
+        "from mmrec.compiled import compiled; from mmrec.graph import native; compiled(native.SOURCE); "
         "print(sum(1 for line in {line.split()[-1] for line in open('/proc/self/maps')} if 'omp' in line))"
     )
     if not Path("/proc/self/maps").exists():

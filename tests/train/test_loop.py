@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation
+from mmrec.compiled import compiled
 from mmrec.errors import ConfigError, TrainingError
 from mmrec.evaluate.evaluator import Evaluator, Scores
 from mmrec.graph import native
@@ -305,7 +306,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return rows
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no native kernel")
+@pytest.mark.skipif(compiled(native.SOURCE) is None, reason="no C++ compiler, so no native kernel")
 def test_a_step_propagates_once_and_its_last_layer_for_the_batch_alone(products: list[int]) -> None:
     data = planted_blocks().data
     evaluator = Evaluator(topk=(5,), metrics=("recall",), monitor="recall@5", batch_size=7)
