@@ -93,3 +93,7 @@ def test_scores_that_are_no_numbers_are_never_recommended_by_the_compiled_one() 
     found, values = best_items(scores, torch.tensor([0]), Known(torch.empty(2, 0, dtype=torch.int64), 1), 3)
     assert found[0, 0] == 1
     assert values[0].tolist() == [1.0, -torch.inf, -torch.inf]
+    scores = torch.arange(640.0)[None].clone()
+    scores[0, ::8] = float("nan")  # the first number of every lane
+    found, _ = best_items(scores, torch.tensor([0]), Known(torch.empty(2, 0, dtype=torch.int64), 1), 3)
+    assert found.tolist() == [[639, 638, 637]]
