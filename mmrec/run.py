@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from jsonargparse import Namespace
 
@@ -142,15 +143,12 @@ def train(
         augment: applied one after the other at the start of each epoch.
         taken: names of models trained before; the second LightGCN is called LightGCN-2.
     """
-    from lightning_fabric.loggers import CSVLogger
-
     kind = plugin.class_path.rpartition(".")[2]
     name = next(name for n in count(1) if (name := f"{kind}-{n}" if n > 1 else kind) not in taken)
     with seeded(options.seed, "init"):
         model = make(Recommender, plugin, data.train)
     monitor = evaluator.of_monitor()
     valid = functools.cache(lambda device: monitor.prepare(data.train.to(device), data.valid))
-    logger = CSVLogger(folder, name="epochs", version=name)
     history = fit(
         model,
         data.train,
@@ -158,11 +156,12 @@ def train(
         monitor=evaluator.monitor,
         augment=Compose(list(augment)) if augment else None,
         seed=options.seed,
-        logs=(logger,),
         **options.train.as_dict(),
     )
-    logger.finalize("success")
     if history.epochs:
+        path = folder / "epochs" / name / "metrics.csv"
+        path.parent.mkdir(parents=True)
+        pl.DataFrame(history.rows).write_csv(path)
         log.info(
             "%s: %d epochs in %.1f s (+ %.1f s of validation); best %s %.4f at epoch %d",
             *(name, history.epochs, history.train_seconds, history.valid_seconds),

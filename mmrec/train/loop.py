@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from mmrec.augment.base import Augmentation
 from mmrec.errors import ConfigError, TrainingError
@@ -17,13 +16,10 @@ from mmrec.evaluate.evaluator import Scores
 from mmrec.graph.view import GraphView
 from mmrec.models.base import Recommender
 from mmrec.report.progress import bar
-from mmrec.train.memory import keep_freed_memory
+from mmrec.train.device import Device, Precision, runtime
 from mmrec.train.sampler import PairSampler
 from mmrec.train.stopping import EarlyStopping
 from mmrec.train.streams import seeded, stream
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
 class Log(Protocol):
@@ -92,28 +88,18 @@ def fit(
         ConfigError: for an option out of its range, or a device that this machine lacks.
         TrainingError: as soon as an epoch had a loss that is not finite, naming epoch, step and each loss.
     """
-    from lightning_fabric import Fabric
-
     _check_at_least(1, epochs=epochs, batch_size=batch_size, eval_every=eval_every)
     _check_at_least(1, lr_decay_epochs=lr_decay_epochs)
     _check_at_least(0, lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, patience=patience)
-    try:
-        fabric = Fabric(accelerator=device, devices=1, precision=precision)
-    except RuntimeError as error:
-        raise ConfigError(f"train.device '{device}' is not on this machine; set it to auto or cpu") from error
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
-    model.to(fabric.device)
-    view = view.to(fabric.device)
+    where = runtime(device, precision)
+    model.to(where.device)
+    view = view.to(where.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         return History()
-    fused = fabric.device.type != "mps"
-    optimizer: Any = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
-    schedule = LambdaLR(optimizer, lambda epoch: lr_decay ** (epoch / lr_decay_epochs))
-    optimizer = fabric.setup_optimizers(optimizer)
+    optimizer = where.adam(parameters, lr=lr, weight_decay=weight_decay)
     sampler = PairSampler(view, batch_size)
-    sampling, augmenting = stream(seed, "sampling", fabric.device), stream(seed, "augment")
+    sampling, augmenting = stream(seed, "sampling", where.device), stream(seed, "augment")
     stopping, history, best = EarlyStopping(patience), History(), _copy(model)
 
     with bar(remaining=False) as progress, seeded(seed, "plug-ins"):
@@ -124,14 +110,14 @@ def fit(
             model.train()
             steps = []
             for batch in sampler.epoch(sampling):
-                with fabric.autocast():
+                with where.autocast():
                     losses = model.losses(model.embed(seen), batch, seen)
                     loss = torch.stack(list(losses.values())).sum()
-                fabric.backward(loss)
+                where.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
                 steps.append({name: value.detach() for name, value in losses.items()})
-            schedule.step()
+            where.set_lr(optimizer, lr * lr_decay ** (epoch / lr_decay_epochs))
             row = {"epoch": float(epoch), **_mean_losses(steps, epoch)}
             history.epochs = epoch
             history.train_seconds += (seconds := time.perf_counter() - started)
