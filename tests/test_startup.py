@@ -1,4 +1,4 @@
-"""What a run on a CPU has imported by the end of its training: each of these would cost a user a second or two."""
+"""What a CPU run has imported by the end of training: each of these would cost a user a second or two."""
 
 from __future__ import annotations
 

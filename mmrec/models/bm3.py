@@ -14,6 +14,7 @@ from mmrec.losses.contrastive import cosine_distance
 from mmrec.losses.regularisers import l2
 from mmrec.models.base import Batch, Embeddings, Part, Recommender, embedding_table
 from mmrec.models.modalities import ModalityProjection
+from mmrec.train.streams import keep
 
 
 class BM3(Recommender):
@@ -96,5 +97,5 @@ class BM3(Recommender):
         return Embeddings(self.predictor(out.users), self.predictor(out.items))
 
     def _target(self, online: Tensor, rng: torch.Generator) -> Tensor:
-        kept = torch.empty_like(online).bernoulli_(1 - self.dropout, generator=rng)
-        return online.detach() * kept / (1 - self.dropout)
+        kept = keep(online.shape, 1 - self.dropout, rng)
+        return online.detach() * kept.to(online.dtype).div_(1 - self.dropout)

@@ -40,7 +40,7 @@ class Adam:
         torch._foreach_add_(list(steps), 1)
         torch._fused_adam_(
             moved,
-            [parameter.grad for parameter in moved],
+            [parameter.grad for parameter in moved if parameter.grad is not None],
             *(list(means), list(squares), [], list(steps)),
             lr=self.lr,
             beta1=0.9,

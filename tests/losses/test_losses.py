@@ -10,6 +10,7 @@ import torch
 from mmrec.losses.contrastive import cosine_distance
 from mmrec.losses.ranking import bpr
 from mmrec.losses.regularisers import l2
+from tests.cases.planted import rng
 
 A = torch.tensor([[3.0, 4.0], [1.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
 B = torch.tensor([[4.0, 3.0], [-5.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
@@ -55,6 +56,13 @@ def test_cosine_distance_follows_the_first_argument_alone() -> None:
         cosine = (a[0] * b[0] + a[1] * b[1]) / (size_a * size_b)
         expected = [-(b[d] / (size_a * size_b) - cosine * a[d] / size_a**2) / 3 for d in range(2)]
         assert row == pytest.approx(expected, abs=1e-12)
+
+
+def test_gradients_of_cosine_distance_and_norm_are_exact() -> None:
+    online = torch.randn(5, 4, generator=rng(), dtype=torch.float64, requires_grad=True)
+    target = torch.randn(5, 4, generator=rng(1), dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda online: cosine_distance(online, target), (online,))
+    assert torch.autograd.gradcheck(lambda online: l2([online], "unsquared"), (online,))
 
 
 def test_cosine_distance_of_zero_rows_is_finite() -> None:

@@ -7,6 +7,7 @@ import torch
 from mmrec.errors import ConfigError
 from mmrec.models.base import Embeddings
 from mmrec.models.bm3 import BM3
+from mmrec.train.streams import keep
 from tests.cases import by_hand
 from tests.cases.by_hand import (
     ITEMS,
@@ -29,10 +30,7 @@ def embeddings_by_hand(table: Array, n_layers: int) -> tuple[Array, Array]:
 def kept(count: int, dropout: float, seed: int) -> list[Array]:
     """What the batch's generator keeps of each target, scaled: users, items, image, text."""
     source = rng(seed)
-    masks = [
-        torch.empty(len(USERS), 3, dtype=torch.float64).bernoulli_(1 - dropout, generator=source)
-        for _ in range(count)
-    ]
+    masks = [keep((len(USERS), 3), 1 - dropout, source).double() for _ in range(count)]
     return [mask.numpy() / (1 - dropout) for mask in masks]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmrec.train.streams import seeded, stream
+from mmrec.train.streams import keep, seeded, stream
 
 
 def test_a_stream_is_its_seed_and_its_name() -> None:
@@ -48,3 +48,21 @@ def test_seeded_puts_back_after_an_error() -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_coins_fall_as_often_as_they_should(probability: float) -> None:
+    coins = keep((400, 257), probability, stream(0, "coins"))
+    assert coins.shape == (400, 257)
+    share = float(coins.double().mean())
+    assert abs(share - probability) <= 5 * (probability * (1 - probability) / coins.numel()) ** 0.5 + 1e-5
+    if 0 < probability < 1:  # and neighbours, which share a draw, fall on their own
+        pairs = coins.flatten()[: coins.numel() // 4 * 4].view(-1, 4).double()
+        correlation = torch.corrcoef(pairs.T) - torch.eye(4)
+        assert float(correlation.abs().max()) < 0.03
+
+
+def test_coins_come_from_their_generator_alone() -> None:
+    assert torch.equal(keep((3, 5), 0.5, stream(1, "a")), keep((3, 5), 0.5, stream(1, "a")))
+    assert not torch.equal(keep((30, 5), 0.5, stream(1, "a")), keep((30, 5), 0.5, stream(2, "a")))
+    assert keep((0, 5), 0.5, stream(1, "a")).shape == (0, 5)
