@@ -1,6 +1,7 @@
 # make run          the demo, end to end; extra options: make run ARGS="--config configs/baby/freedom.yaml"
 # make test         lint, types and tests: what CI runs; some of them only: make test ARGS="tests/graph -k knn"
 # make check        lint and types only
+# make bench        how fast it is, also beside MMRec: make bench ARGS="--mmrec PATH"; needs idle cores and some minutes
 # make constraints  resolve the newest versions again and write constraints.txt
 # make clean        remove the environment, caches and builds; runs/ stays
 #
@@ -9,7 +10,7 @@
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check constraints clean
+.PHONY: run test check bench constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +32,10 @@ run: $(VENV)/.installed
 check: $(VENV)/.installed
 	@echo "ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 	@echo "mypy"; $(BIN)/mypy
+
+bench: $(VENV)/.installed
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[bench]"
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m experiments.speed $(ARGS)
 
 # One thread: the tests' tensors are small, and two threads on a busy machine wait for each other, three times as long.
 test: check $(VENV)/.scatter
@@ -68,7 +73,7 @@ constraints:
 	pip="$$new/venv/bin/python -m pip --disable-pip-version-check --no-input"; \
 	echo "resolving every dependency anew, beside $(TORCH)"; \
 	$$pip install -qq "$(TORCH)" setuptools wheel; \
-	$$pip install -qq --no-build-isolation -e ".[test,dev]" "$(TORCH)"; \
+	$$pip install -qq --no-build-isolation -e ".[test,dev,bench]" "$(TORCH)"; \
 	$$pip list --format freeze --exclude pip --exclude mmrec > "$$new/pins"; \
 	grep -E '^torch-scatter==' constraints.txt >> "$$new/pins"; \
 	sed -E 's/[+].*//; /^(nvidia|cuda|triton)/d' "$$new/pins" | LC_ALL=C sort -f > "$$new/sorted"; \

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.speed.measure import peak_bytes
 from features.errors import MMRecError
 
 DATASET = "bench"
@@ -76,6 +76,13 @@ class Peer:
         self.process.wait(timeout=60)
 
 
+def save_clicks(data: Path, folder: Path) -> str:
+    """Baby's users, items and labels as the .npy [3, n] that `write` takes; gives its path."""
+    clicks = np.loadtxt(data / "baby.inter", skiprows=1, dtype=np.int64, delimiter="\t").T
+    np.save(folder / "clicks.npy", clicks)
+    return str(folder / "clicks.npy")
+
+
 class _Worker:
     """What the process can do; each method is a command and returns what JSON can hold."""
 
@@ -112,6 +119,10 @@ class _Worker:
                 torch.sparse_coo_tensor(index, torch.from_numpy(arrays["weight"]).float(), shape).coalesce(),
                 place / "mm_adj_freedomdsp_10_1.pt",
             )
+
+    def use(self, folder: str) -> None:
+        """Take a dataset that another process wrote."""
+        self.folder = Path(folder)
 
     def prepare(self, model: str, options: dict[str, Any]) -> None:
         """Dataset, loaders, model and trainer, as MMRec's own `quick_start` makes them."""
@@ -180,7 +191,7 @@ class _Worker:
 
     def peak(self) -> int:
         """Bytes of memory at the highest so far."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_bytes()
 
 
 def _process_start() -> float:

@@ -22,7 +22,7 @@ def l2(rows: list[Tensor], kind: L2 = "squared") -> Tensor:
     if kind == "squared":
         sizes = [0.5 * (matrix * matrix).sum() for matrix in rows]
     else:
-        sizes = [_Norm.apply(matrix) for matrix in rows]  # type: ignore[no-untyped-call]
+        sizes = [_Norm.apply(matrix) for matrix in rows]
     return torch.stack(sizes).sum() / len(rows[-1])
 
 
