@@ -34,7 +34,6 @@ check: $(VENV)/.installed
 	@echo "mypy"; $(BIN)/mypy
 
 bench: $(VENV)/.installed
-	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[bench]"
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m experiments.speed $(ARGS)
 
 # One thread: the tests' tensors are small, and two threads on a busy machine wait for each other, three times as long.
@@ -47,7 +46,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	echo "making $(VENV) with $$("$$found" --version)"; "$$found" -m venv $(VENV)
 	@echo "installing $(TORCH) (some hundred megabytes, with CUDA some thousand)"; $(PIP) install "$(TORCH)"
 	@echo "installing everything else"; $(PIP) install -c constraints.txt setuptools wheel
-	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[test,dev]"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[test,dev,bench]"
 	@touch $@
 
 # torch-scatter has no wheel for every torch. pip keeps the one built here; one that another torch left behind does not

@@ -72,7 +72,9 @@ class Peer:
     def __exit__(self, *_: object) -> None:
         """End the process."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait(timeout=60)
 
 
