@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from features.files import content_hash
 from mmrec.errors import GraphError, nearest
 from mmrec.graph.cache import Arrays, cached, read_npz
-from mmrec.graph.knn import knn
+from mmrec.graph.knn import Search, knn
 from mmrec.graph.view import GraphView
 
 Weighting = Literal["binary", "cosine"]
@@ -27,7 +27,9 @@ def add_item_graph(
     weights: dict[str, float] | None = None,
     weighting: Weighting = "binary",
     edges: dict[str, str] | None = None,
-    memory_mb: int = 512,
+    search: Search = "auto",
+    exact_up_to: int = 200_000,
+    memory_mb: int = 1024,
     root: Path = Path(),
     cache_dir: Path | None = None,
 ) -> GraphView:
@@ -47,7 +49,10 @@ def add_item_graph(
         edges: modality to an .npz of ready edges, used instead of features: int arrays row and col of item
             positions (for data whose item ids are 0..n-1), with `weight` taken as it is or `cosine` weighted
             as above.
-        memory_mb: MiB that a block of similarities may take.
+        search: how neighbours are found: `exact` compares every pair, `approximate` asks faiss and logs the
+            share of true neighbours found, `auto` is exact up to `exact_up_to` items.
+        exact_up_to: number of items, see `search`.
+        memory_mb: MiB that blocks of similarities may take.
         root: folder that relative paths start from.
         cache_dir: folder where neighbours are kept under the hash of features and options; None keeps
             nothing.
@@ -62,7 +67,8 @@ def add_item_graph(
         if name in given:
             parts[name] = _given_edges(given[name], view.num_items, weighting)
         else:
-            found = _neighbours(view, name, k, memory_mb, cache_dir)
+            options: dict[str, Any] = {"k": k, "search": search, "exact_up_to": exact_up_to}
+            found = _neighbours(view, name, options, memory_mb, cache_dir)
             parts[name] = _weigh(found["row"], found["col"], found["cosine"], view.num_items, weighting)
     index, weight = fuse(parts, shares, view.num_items)
     return replace(view, item_edge_index=index, item_edge_weight=weight)
@@ -110,14 +116,16 @@ def _shares(
     return {name: share / total for name, share in weights.items() if share > 0}
 
 
-def _neighbours(view: GraphView, name: str, k: int, memory_mb: int, cache_dir: Path | None) -> Arrays:
+def _neighbours(
+    view: GraphView, name: str, options: dict[str, Any], memory_mb: int, cache_dir: Path | None
+) -> Arrays:
     features, present = view.features[name], view.present[name]
 
     def build() -> Arrays:
-        index, cosine = knn(features, present, k=k, memory_mb=memory_mb, title=f"item graph, {name}")
+        index, cosine = knn(features, present, **options, memory_mb=memory_mb, title=f"item graph, {name}")
         return {"row": index[0].numpy(), "col": index[1].numpy(), "cosine": cosine.numpy()}
 
-    return cached(cache_dir, f"knn-{content_hash(features.numpy(), present.numpy(), k)}", build)
+    return cached(cache_dir, f"knn-{content_hash(features.numpy(), present.numpy(), options)}", build)
 
 
 def _given_edges(path: Path, num_items: int, weighting: Weighting) -> tuple[Tensor, Tensor]:
