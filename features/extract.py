@@ -14,12 +14,12 @@ import numpy as np
 from features.base import Encoder, Float32
 from features.by_name import make_encoders
 from features.command_line import run_command
-from features.errors import FeatureError, MMRecError
+from features.errors import FeatureError
 from features.files import content_hash
 from features.items import Items, read_items
 from features.loading import hash_photos, load_all, pool_size, progress_bar
 from features.photos import PhotoError
-from features.store import MANIFEST, VERSION, FeatureStore, open_stores, write_store
+from features.store import MANIFEST, VERSION, FeatureStore, up_to_date, write_store
 
 log = logging.getLogger("features.extract")  # __name__ is __main__ when this file is the program
 
@@ -183,7 +183,7 @@ def _extract_one(
     modality, folder = encoder.modality, out / encoder.modality
     input_hash = _hash_inputs(items, modality, workers)
     key = content_hash(items.ids, input_hash, fingerprint, dtype, VERSION)
-    store = _existing(folder, key)
+    store = up_to_date(folder, key)
     broken: list[dict[str, str]] = store.manifest["broken"] if store else []
     if store is None:
         inputs: Sequence[Any] = (items.photos if modality == "image" else items.texts) or []
@@ -231,15 +231,6 @@ def _hash_inputs(items: Items, modality: str, workers: int) -> str:
                 advance(1)
 
     return hash_photos(items.photos or [], workers, show)
-
-
-def _existing(folder: Path, key: str) -> FeatureStore | None:
-    """The store at `folder` if it is whole and made from the same."""
-    try:
-        store = next(iter(open_stores(folder).values()))
-    except MMRecError:
-        return None
-    return store if store.manifest.get("key") == key else None
 
 
 def _encode(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import FeatureError
+from features.errors import FeatureError, MMRecError
 from features.files import atomic_folder, content_hash
 
 FORMAT, VERSION = "mmrec-features", 1
@@ -153,6 +153,15 @@ def open_stores(path: str | os.PathLike[str]) -> dict[str, FeatureStore]:
     if not stores:
         raise FeatureError(f"{path} holds no features: expected <modality>/{MANIFEST} or <modality>{_SUFFIX}")
     return dict(sorted(stores.items()))
+
+
+def up_to_date(folder: Path, key: str) -> FeatureStore | None:
+    """The store at `folder` if it is whole and made from what `key` stands for."""
+    try:
+        store = next(iter(open_stores(folder).values()))
+    except MMRecError:
+        return None
+    return store if store.manifest.get("key") == key else None
 
 
 def write_store(

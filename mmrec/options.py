@@ -57,13 +57,18 @@ def item_options(path: str | None = None, **options: Any) -> Items | None:
 
 
 def feature_options(
-    stores: Sequence[str] = (), encoders: Sequence[Plugin] = (), strict: bool = False
+    stores: Sequence[str] = (),
+    encoders: Sequence[Plugin] = (),
+    width: int | None = None,
+    strict: bool = False,
 ) -> None:
     """Where features come from.
 
     Args:
         stores: folders of ready features: stores, or MMRec's layout.
         encoders: encoders of the items' photos and texts, run once; each as `model`.
+        width: columns that models see, by PCA of each modality that has more, kept in the cache; the item
+            graph is made of all columns.
         strict: stop at broken photos instead of treating them as missing.
     """
 

@@ -108,8 +108,8 @@ def prepare(options: Namespace) -> RecData:
     data = load_data(items=items, root=root, **settings)
     classes = [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
     needs = {part for kind in classes for part in kind.needs}
-    if needs:
-        data = add_features(data, _stores(options.features, items, root, cache))
+    stores = _stores(options.features, items, root, cache) if needs else {}
+    data = add_features(data, stores) if stores else data
     if "features" in needs and not data.train.features:
         advice = "set features.stores, or items and features.encoders"
         raise DataError(f"a model needs item features and there are none; {advice}")
@@ -119,6 +119,8 @@ def prepare(options: Namespace) -> RecData:
             raise GraphError(f"graph.edges number items 0, 1, 2, ... and {found}; leave graph.edges out")
         view = add_item_graph(data.train, root=root, cache_dir=cache / "graphs", **options.graph.as_dict())
         data = replace(data, train=view)
+    if reduced := _reduced(stores, options.features.width, cache):
+        data = add_features(data, reduced)
     return data
 
 
@@ -193,6 +195,19 @@ def _stores(options: Namespace, items: Items | None, root: Path, cache: Path) ->
         key = content_hash([encoder.fingerprint() for encoder in encoders], str(items.path.resolve()))
         stores |= extract(items, encoders, cache / "features" / key[:16], strict=options.strict)
     return stores
+
+
+def _reduced(stores: dict[str, FeatureStore], width: int | None, cache: Path) -> dict[str, FeatureStore]:
+    """The stores with at most `width` columns each; none where all are narrow enough."""
+    if width is None or all(store.dim <= width for store in stores.values()):
+        return {}
+    from features.reduce import reduce_store
+
+    def one(name: str, store: FeatureStore) -> FeatureStore:
+        folder = cache / "reduced" / content_hash(str(store.path.resolve()), width)[:16] / name
+        return reduce_store(store, folder, width=width) if store.dim > width else store
+
+    return {name: one(name, store) for name, store in stores.items()}
 
 
 def _scores(one: Trained, data: RecData, evaluator: Evaluator, test: torch.Tensor) -> dict[str, Scores]:

@@ -283,6 +283,19 @@ def test_ready_features_in_mmrecs_layout(place: Place, tmp_path: Path) -> None:
     assert frame.columns == ["user", "item", "rank", "score"], "no table of items, no titles"
 
 
+def test_models_see_fewer_columns_and_the_graph_is_made_of_all(place: Place) -> None:
+    full = prepare(parse(place.words("wide"))).train
+    reduced = prepare(parse(place.words("narrow", "--features.width=3"))).train
+    assert full.features["text"].shape[1] == 6
+    assert reduced.features["text"].shape == (full.num_items, 3)
+    assert torch.equal(reduced.present["text"], full.present["text"])
+    assert full.item_edge_index is not None
+    assert reduced.item_edge_index is not None
+    assert torch.equal(reduced.item_edge_index, full.item_edge_index)
+    same = prepare(parse(place.words("same", "--features.width=6"))).train
+    assert torch.equal(same.features["text"], full.features["text"])
+
+
 def test_test_is_opened_once_and_only_after_all_training(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,6 @@ from mmrec.errors import GraphError
 
 Arrays = Mapping[str, np.ndarray]
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def cached(folder: Path | None, key: str, build: Callable[[], Arrays]) -> Arrays:
