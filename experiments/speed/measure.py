@@ -71,11 +71,18 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
-def output_of(arguments: Sequence[str], threads: int) -> str:
-    """The last line that `python ARGUMENTS` prints, run in a process of its own."""
+def output_of(arguments: Sequence[str], threads: int, folder: Path | None = None) -> str:
+    """The last line that `python ARGUMENTS` prints, run in a process of its own, in `folder` if given."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if folder is not None:  # the project is found from where it is, not from there
+        environment["PYTHONPATH"] = os.pathsep.join([os.getcwd(), environment.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=folder,
     )
     return done.stdout.strip().splitlines()[-1]
 

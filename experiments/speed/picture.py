@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,4 +31,27 @@ def draw_ratios(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.legend(loc="outside lower center", ncols=2)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
+    pyplot.close(figure)
+
+
+def draw_growth(rows: Sequence[Mapping[str, Any]], work: Mapping[str, str], path: Path) -> None:
+    """Each measured column against its work, both on logarithmic axes, with a line of slope one."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, all_axes = pyplot.subplots(
+        1, len(work), figsize=(3 * len(work), 3.2), layout="constrained", squeeze=False
+    )
+    for axes, (what, unit) in zip(all_axes[0], work.items(), strict=True):
+        x, y = [float(row[unit]) for row in rows], [float(row[what]) for row in rows]
+        axes.loglog(x, y, "o-", color="#4477aa", label="measured")
+        axes.loglog(x, [y[-1] * value / x[-1] for value in x], ":", color="#bbbbbb", label="as the work")
+        axes.set_title(what.replace("_", " "))
+        axes.set_xlabel(unit.replace("_", " "))
+    all_axes[0][0].set_ylabel("seconds (last: bytes)")
+    all_axes[0][0].legend()
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     pyplot.close(figure)
