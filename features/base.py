@@ -26,6 +26,12 @@ class Encoder(ABC):
     modality: ClassVar[str]
     """`image` or `text`: what the inputs are, and the name of the folder the rows are stored in."""
 
+    learns: ClassVar[bool] = False
+    """Whether `fit` learns from the corpus, so that a new item changes the rows of all others."""
+
+    normalised: ClassVar[bool] = False
+    """Whether rows have length 1; the mean over an item's photos is brought to it, too."""
+
     @property
     @abstractmethod
     def dim(self) -> int:

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from features.errors import FeatureError
 from features.loading import load_all, pool_size, progress_bar
 from features.open_clip import LoadedClip
 from features.open_clip_weights import import_open_clip
-from features.photos import PhotoError
+from features.sources import Photo, PhotoError
 
 log = logging.getLogger("features.finetune")
 Rows = npt.NDArray[np.int64]
@@ -50,7 +49,7 @@ class Retrieval:
 
 
 def measure(
-    clip: LoadedClip, photos: Sequence[Path], texts: Sequence[str], held: Rows, size: int, title: str
+    clip: LoadedClip, photos: Sequence[Photo], texts: Sequence[str], held: Rows, size: int, title: str
 ) -> Retrieval:
     """Photo-to-text retrieval of a model on held-out pairs.
 
@@ -85,7 +84,7 @@ def retrieval(photos: Tensor, texts: Tensor) -> Retrieval:
 
 def train_clip(
     clip: LoadedClip,
-    photos: Sequence[Path],
+    photos: Sequence[Photo],
     texts: Sequence[str],
     rows: Rows,
     epochs: int,
@@ -155,7 +154,7 @@ def _rate(done: float, warmup: float) -> float:
 
 
 def _batches(
-    clip: LoadedClip, photos: Sequence[Path], texts: Sequence[str], rows: Rows, size: int, title: str
+    clip: LoadedClip, photos: Sequence[Photo], texts: Sequence[str], rows: Rows, size: int, title: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Photos [B, 3, H, W] and tokens [B, L]; threads read the next photos while a batch is used."""
     threads = pool_size(None)

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from features.base import Encoder, Float32
+from features.base import Encoder
 from features.by_name import make_encoders
 from features.command_line import run_command
+from features.encode import encode_store
 from features.errors import FeatureError
-from features.files import content_hash
 from features.items import Items, read_items
-from features.loading import hash_photos, load_all, pool_size, progress_bar
-from features.photos import PhotoError
-from features.store import MANIFEST, VERSION, FeatureStore, up_to_date, write_store
+from features.loading import pool_size
+from features.store import FeatureStore
 
 log = logging.getLogger("features.extract")  # __name__ is __main__ when this file is the program
-
-Blocks = Iterator[tuple[np.ndarray[Any, np.dtype[np.intp]], Float32]]
 
 
 def extract(
@@ -61,7 +55,7 @@ def extract(
     # all fingerprints first: wrong names and files are noticed here, before anything is encoded
     pairs = [(encoder, encoder.fingerprint()) for encoder in encoders]
     return {
-        encoder.modality: _extract_one(
+        encoder.modality: encode_store(
             items, encoder, fingerprint, Path(out), dtype=dtype, strict=strict, workers=pool_size(workers)
         )
         for encoder, fingerprint in pairs
@@ -168,143 +162,6 @@ def _check_inputs(items: Items, encoder: Encoder, seen: set[str]) -> None:
         raise FeatureError(f"encoder {name} needs photos: name them by image_column or image_path")
     if encoder.modality == "text" and items.texts is None:
         raise FeatureError(f"encoder {name} needs texts: name them by text_columns or text_template")
-
-
-def _extract_one(
-    items: Items,
-    encoder: Encoder,
-    fingerprint: dict[str, str],
-    out: Path,
-    *,
-    dtype: str,
-    strict: bool,
-    workers: int,
-) -> FeatureStore:
-    modality, folder = encoder.modality, out / encoder.modality
-    input_hash = _hash_inputs(items, modality, workers)
-    key = content_hash(items.ids, input_hash, fingerprint, dtype, VERSION)
-    store = up_to_date(folder, key)
-    broken: list[dict[str, str]] = store.manifest["broken"] if store else []
-    if store is None:
-        inputs: Sequence[Any] = (items.photos if modality == "image" else items.texts) or []
-        rows = np.array([row for row, value in enumerate(inputs) if value is not None], dtype=np.intp)
-
-        def describe() -> dict[str, Any]:
-            return {
-                "key": key,
-                "encoder": fingerprint,
-                "input_hash": input_hash,
-                "missing": len(inputs) - len(rows),
-                **encoder.notes(),
-                "versions": {name: version(name) for name in ("numpy", "pillow")},
-                "broken": broken,
-            }
-
-        blocks = _encode(items, encoder, inputs, rows, broken, strict, workers)
-        store = write_store(folder, modality, items.ids, blocks, describe, dtype)
-        log.info(
-            "%s: %s of %s items encoded, %d numbers each, in %s",
-            modality,
-            f"{store.present.sum():,}",
-            f"{len(items):,}",
-            store.dim,
-            folder,
-        )
-    else:
-        log.info("%s: %s is up to date, nothing to do", modality, folder)
-    if broken:
-        text = f"{modality}: {_broken_text(broken, len(items))}"
-        if strict:
-            raise FeatureError(f"{text}: mend or remove them, or leave out strict")
-        log.warning("%s; treated as missing, all are listed in %s", text, folder / MANIFEST)
-    return store
-
-
-def _hash_inputs(items: Items, modality: str, workers: int) -> str:
-    if modality == "text":
-        return content_hash(items.texts or [])
-
-    def show(hashes: Iterable[str], total: int) -> Iterator[str]:
-        with progress_bar("Checking photos", total) as advance:
-            for value in hashes:
-                yield value
-                advance(1)
-
-    return hash_photos(items.photos or [], workers, show)
-
-
-def _encode(
-    items: Items,
-    encoder: Encoder,
-    inputs: Sequence[Any],
-    rows: np.ndarray[Any, np.dtype[np.intp]],
-    broken: list[dict[str, str]],
-    strict: bool,
-    workers: int,
-) -> Blocks:
-    """Row numbers and vectors, batch by batch; what cannot be read is added to `broken`."""
-    size = max(1, int(getattr(encoder, "batch_size", 256)))
-    present = [inputs[row] for row in rows]
-    image = encoder.modality == "image"
-    encoder.fit([] if image else present)
-    stream: Iterable[Any] = (
-        load_all(present, encoder.prepare, workers, 2 * size + workers) if image else present
-    )
-    batch: list[Any] = []
-    batch_rows: list[int] = []
-    with progress_bar(f"Encoding {'photos' if image else 'texts'}", len(present)) as advance:
-        for row, value in zip(rows, stream, strict=True):
-            if isinstance(value, PhotoError):
-                broken.append(
-                    {
-                        "item": str(items.ids[row]),
-                        "input": _relative(inputs[row], items.path),
-                        "reason": str(value),
-                    }
-                )
-                if strict:
-                    break
-                advance(1)
-                continue
-            batch.append(value)
-            batch_rows.append(int(row))
-            if len(batch) == size:
-                yield np.array(batch_rows, dtype=np.intp), _call(encoder, batch)
-                advance(size)
-                batch, batch_rows = [], []
-        if batch and not (strict and broken):
-            yield np.array(batch_rows, dtype=np.intp), _call(encoder, batch)
-            advance(len(batch))
-    if broken and (strict or len(broken) == len(present)):
-        raise FeatureError(f"{encoder.modality}: {_broken_text(broken, len(items))}: mend or remove them")
-
-
-def _call(encoder: Encoder, batch: list[Any]) -> Float32:
-    vectors = encoder.encode(batch)
-    if (
-        not isinstance(vectors, np.ndarray)
-        or vectors.dtype != np.float32
-        or vectors.ndim != 2
-        or len(vectors) != len(batch)
-    ):
-        found = (
-            f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
-        )
-        raise FeatureError(
-            f"{type(encoder).__name__}.encode gave {found} for {len(batch)} inputs: "
-            f"expected float32 [{len(batch)}, dim]"
-        )
-    return vectors
-
-
-def _relative(path: Path, table: Path) -> str:
-    return str(path.relative_to(table.parent)) if path.is_relative_to(table.parent) else str(path)
-
-
-def _broken_text(broken: list[dict[str, str]], total: int) -> str:
-    first = broken[0]
-    example = f"item '{first['item']}' ({first['input']}: {first['reason']})"
-    return f"{len(broken):,} of {total:,} photos are broken, for example {example}"
 
 
 if __name__ == "__main__":

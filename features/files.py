@@ -115,6 +115,19 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(retired, ignore_errors=True)
 
 
+def recover_folder(path: str | os.PathLike[str]) -> None:
+    """Clear away what a killed process left of `atomic_folder(path)`; nobody else may be writing there.
+
+    Killed between its two renames, it had put the older folder aside: that one comes back.
+    """
+    target = Path(path)
+    for left in sorted(target.parent.glob(f".{target.stem}.????????.*")):
+        if left.suffix == ".old" and not target.exists():
+            os.rename(left, target)
+        elif left.suffix in (".old", ".tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def file_hash(path: str | os.PathLike[str], algorithm: str = "blake2b") -> str:
     """Hash of a file's bytes, read in blocks.
 

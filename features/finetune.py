@@ -23,7 +23,7 @@ from features.files import atomic_file
 from features.items import Items, read_items
 from features.loading import load_all, pool_size, progress_bar
 from features.open_clip import build_open_clip
-from features.photos import PhotoError
+from features.sources import Photo, PhotoError, each
 
 log = logging.getLogger("features.finetune")  # __name__ is __main__ when this file is the program
 
@@ -122,18 +122,19 @@ def _check(out: Path, *, epochs: int, batch_size: int, lr: float, warmup: float,
         )
 
 
-def _pairs(items: Items) -> tuple[list[Path], list[str]]:
+def _pairs(items: Items) -> tuple[list[Photo], list[str]]:
     if items.photos is None or items.texts is None:
         raise FeatureError(
             f"{items.path}: finetuning needs photos and texts: name image_column and text_columns"
         )
+    # of several photos the first: a pair is one photo and one text
     pairs = [
-        (p, t) for p, t in zip(items.photos, items.texts, strict=True) if p is not None and t is not None
+        (each(p)[0], t) for p, t in zip(items.photos, items.texts, strict=True) if each(p) and t is not None
     ]
     return [photo for photo, _ in pairs], [text for _, text in pairs]
 
 
-def _usable(photos: Sequence[Path]) -> list[int]:
+def _usable(photos: Sequence[Photo]) -> list[int]:
     """Rows of the photos that can be read."""
     threads = pool_size(None)
     with progress_bar("Checking photos", len(photos)) as advance:

@@ -15,6 +15,7 @@ import polars as pl
 
 from features.errors import FeatureError, nearest
 from features.probe import parquet_damage
+from features.sources import Photos
 
 Strings = npt.NDArray[np.str_]
 
@@ -35,7 +36,7 @@ class Items:
     """
 
     ids: Strings
-    photos: list[Path | None] | None
+    photos: Sequence[Photos] | None
     texts: list[str | None] | None
     titles: list[str] | None
     path: Path

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,9 +24,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from features.errors import MMRecError
-from features.files import content_hash, file_hash
-from features.photos import MAX_BYTES, PhotoError, load_photo
+from features.photos import load_photo
+from features.sources import Photo, PhotoError, Photos, each, read_photo
+
+Hashes = npt.NDArray[np.bytes_]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -61,11 +64,11 @@ def in_threads(work: Callable[[In], Out], inputs: Iterable[In], workers: int, ah
 
 
 def load_all(
-    photos: Sequence[Path], prepare: Callable[[Any], Any], workers: int, ahead: int
+    photos: Iterable[Photo], prepare: Callable[[Any], Any], workers: int, ahead: int
 ) -> Iterator[Any]:
     """Each photo as the encoder wants it, or the PhotoError that says why there is none."""
 
-    def load(path: Path) -> Any:
+    def load(path: Photo) -> Any:
         try:
             return prepare(load_photo(path))
         except PhotoError as error:
@@ -74,32 +77,49 @@ def load_all(
     return in_threads(load, photos, workers, ahead)
 
 
-def hash_photos(
-    photos: Sequence[Path | None], workers: int, show: Callable[[Iterable[str], int], Iterable[str]]
-) -> str:
-    """Hash of all photos' bytes, in order; a missing or unreadable one counts as that.
+def photo_hashes(
+    photos: Sequence[Photos], workers: int, show: Callable[[Iterable[bytes], int], Iterable[bytes]]
+) -> Hashes:
+    """A hash of the bytes of each item's photos, in order; photos on the web are fetched for it.
 
     Args:
-        photos: one path or None per item.
+        photos: per item.
         workers: threads.
         show: goes through the hashes behind a progress bar.
+
+    Returns:
+        16 bytes each [I], empty where an item has none; a photo that cannot be read counts by its name.
     """
 
-    def one(path: Path | None) -> str:
-        if path is None:
-            return "none"
-        try:
-            size = path.stat().st_size
-            return file_hash(path) if size <= MAX_BYTES else f"{size} bytes"
-        except (OSError, MMRecError):
-            return "unreadable"
+    def one(entry: Photos) -> bytes:
+        parts = each(entry)
+        if not parts:
+            return b""
+        digest = hashlib.blake2b(digest_size=16)
+        for photo in parts:
+            try:
+                digest.update(hashlib.blake2b(read_photo(photo), digest_size=16).digest())
+            except PhotoError as error:
+                digest.update(f"unreadable {photo} {error}".encode())
+        return digest.digest()
 
-    return content_hash(list(show(in_threads(one, photos, workers, 64 * workers), len(photos))))
+    return np.array(list(show(in_threads(one, photos, workers, 64 * workers), len(photos))), dtype="S16")
+
+
+def text_hashes(texts: Sequence[str | None]) -> Hashes:
+    """A hash of each text, 16 bytes [I]; empty where there is none."""
+    return np.array(
+        [
+            b"" if text is None else hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
+            for text in texts
+        ],
+        dtype="S16",
+    )
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with items per second; gives a function that moves it on by n."""
+def progress_bar(title: str, total: int, *, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A progress bar with items per second and the time left; gives a function that moves it on by n."""
     columns = (
         TextColumn("{task.description:<24}"),
         BarColumn(bar_width=28),
@@ -108,7 +128,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console()) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(title, total=total, completed=done)
         yield lambda count: progress.advance(task, count)
 
 

@@ -95,6 +95,8 @@ def pick_device(device: str) -> torch.device:
 class _OpenClip(Encoder):
     """What the image and the text encoder have in common."""
 
+    normalised: ClassVar[bool] = True
+
     def __init__(
         self,
         model: str = "ViT-B-32",

@@ -155,6 +155,15 @@ def open_stores(path: str | os.PathLike[str]) -> dict[str, FeatureStore]:
     return dict(sorted(stores.items()))
 
 
+def input_hashes(store: FeatureStore) -> npt.NDArray[np.bytes_] | None:
+    """A hash of what each row was made of, `S16` [N], empty where there was nothing; None if not kept."""
+    path = store.path / "inputs.npy"
+    if not path.is_file():
+        return None
+    hashes = _load(path)
+    return hashes if hashes.dtype == np.dtype("S16") and hashes.shape == store.ids.shape else None
+
+
 def up_to_date(folder: Path, key: str) -> FeatureStore | None:
     """The store at `folder` if it is whole and made from what `key` stands for."""
     try:
@@ -171,6 +180,8 @@ def write_store(
     blocks: Iterable[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]],
     describe: Callable[[], Mapping[str, Any]],
     dtype: str = "float32",
+    *,
+    extra: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> FeatureStore:
     """Write a store in one pass and bounded memory; complete or not at all.
 
@@ -182,6 +193,7 @@ def write_store(
             missing.
         describe: asked once the blocks are used up, for what else belongs into the manifest.
         dtype: `float32` or `float16`, how the matrix is kept.
+        extra: further arrays to keep, by the name of their .npy file.
 
     Returns:
         The store, opened.
@@ -216,6 +228,8 @@ def write_store(
             _write_rows(stream, none, np.empty((0, dim), dtype=dtype), at, end=len(ids))
         np.save(folder / "item_ids.npy", ids, allow_pickle=False)
         np.save(folder / "present.npy", present, allow_pickle=False)
+        for name, array in (extra or {}).items():
+            np.save(folder / name, array, allow_pickle=False)
         manifest = {
             "format": FORMAT,
             "version": VERSION,

@@ -30,6 +30,7 @@ class TfidfText(Encoder):
     """
 
     modality: ClassVar[str] = "text"
+    learns: ClassVar[bool] = True
 
     def __init__(
         self, dim: int = 256, min_df: int = 2, max_df: float = 1.0, ngrams: int = 1, seed: int = 0

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from features.base import Encoder, Float32
+from features.encode import _averaged
 from features.errors import FeatureError, MMRecError
 from features.extract import extract
 from features.items import Items
@@ -130,28 +131,48 @@ def _without(*names: str) -> Callable[[Items], Items]:
     return remove
 
 
+STORE = ("inputs.npy", "item_ids.npy", "matrix.npy", "present.npy", "manifest.json")
+
+
+def _grown(shop: Items) -> Items:
+    """Two new items in between, and one gone; the third new one has a photo that is known."""
+    folder, photos = shop.path.parent, list(shop.photos or [])
+    for index in (5, 6):
+        Image.new("RGB", (4, 4), (index * 10,) * 3).save(folder / f"{index}.png")
+    new = [folder / "5.png", *photos[1:3], folder / "6.png", *photos[3:], folder / "1.png"]
+    return Items(np.array(["f", "d", "c", "g", "b", "a", "h"]), new, None, None, shop.path)
+
+
 @pytest.mark.parametrize(
-    ("change", "encoder", "options"),
+    ("change", "encoder", "options", "encoded"),
     [
-        (_repaint, MeanColour(), {}),
-        (lambda shop: replace(shop, ids=shop.ids[::-1].copy()), MeanColour(), {}),
-        (lambda shop: replace(shop, photos=[None, *shop.photos[1:]]), MeanColour(), {}),
-        (lambda shop: shop, MeanColour(scale=0.5), {}),
-        (lambda shop: shop, MeanColour(), {"dtype": "float16"}),
-        (_without("item_ids.npy", "matrix.npy", "present.npy", "manifest.json"), MeanColour(), {}),
-        (_without("matrix.npy"), MeanColour(), {}),
-        (_without("manifest.json"), MeanColour(), {}),
+        (_repaint, MeanColour(), {}, 1),
+        (lambda shop: replace(shop, ids=shop.ids[::-1].copy()), MeanColour(), {}, 0),
+        (lambda shop: replace(shop, photos=[None, *shop.photos[1:]]), MeanColour(), {}, 0),
+        (lambda shop: replace(shop, photos=shop.photos[::-1]), MeanColour(), {}, 0),
+        (lambda shop: _grown(shop), MeanColour(), {}, 2),
+        (lambda shop: shop, MeanColour(scale=0.5), {}, 4),
+        (lambda shop: shop, MeanColour(), {"dtype": "float16"}, 4),
+        (
+            _without("inputs.npy", "item_ids.npy", "matrix.npy", "present.npy", "manifest.json"),
+            MeanColour(),
+            {},
+            4,
+        ),
+        (_without("matrix.npy"), MeanColour(), {}, 4),
+        (_without("manifest.json"), MeanColour(), {}, 4),
     ],
-    ids=["photo", "order", "no photo", "option", "dtype", "gone", "damaged", "unfinished"],
+    ids=["photo", "order", "no photo", "swap", "grown", "option", "dtype", "gone", "damaged", "unfinished"],
 )
-def test_what_makes_it_extract_again(
-    shop: Items, tmp_path: Path, change: Any, encoder: MeanColour, options: dict[str, Any]
+def test_only_what_is_new_is_encoded(
+    shop: Items, tmp_path: Path, change: Any, encoder: MeanColour, options: dict[str, Any], encoded: int
 ) -> None:
+    """And what comes out is what a first extraction of the changed table gives."""
     encoder.calls.clear()
     extract(shop, [MeanColour()], tmp_path / "out")
     changed = change(shop)
     store = extract(changed, [encoder], tmp_path / "out", **options)["image"]
-    assert encoder.calls
+    assert sum(encoder.calls) == encoded
     extract(changed, [encoder], tmp_path / "fresh", **options)
     np.testing.assert_array_equal(store.matrix, open_stores(tmp_path / "fresh")["image"].matrix)
 
@@ -171,14 +192,17 @@ def test_broken_photos_are_counted_listed_and_missing(
     for _ in range(2):  # the second time too, although nothing is done
         caplog.clear()
         store = extract(shop, [MeanColour()], tmp_path / "out")["image"]
-        assert "2 of 5 photos are broken, for example item 'd' (1.png: empty file (0 bytes))" in caplog.text
+        assert (
+            "photos of 2 of 5 items are broken, for example of item 'd' (1.png: empty file (0 bytes))"
+            in caplog.text
+        )
     assert store.present.tolist() == [True, False, False, False, True]
     assert store.manifest["missing"] == 1
     assert store.manifest["broken"] == [
         {"item": "d", "input": "1.png", "reason": "empty file (0 bytes)"},
         {"item": "b", "input": "3.png", "reason": "no such file"},
     ]
-    with pytest.raises(FeatureError, match="photos are broken"):
+    with pytest.raises(FeatureError, match="items are broken"):
         extract(shop, [MeanColour()], tmp_path / "out", strict=True)
 
 
@@ -202,7 +226,7 @@ def test_strict_stops_at_the_first_broken_photo(shop: Items, tmp_path: Path) -> 
 def test_all_photos_broken(shop: Items, tmp_path: Path) -> None:
     for path in shop.path.parent.glob("*.png"):
         path.write_text("not a photo")
-    with pytest.raises(FeatureError, match="4 of 5 photos are broken"):
+    with pytest.raises(FeatureError, match="photos of 4 of 5 items are broken"):
         extract(shop, [MeanColour()], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -231,6 +255,65 @@ def test_encoder_that_breaks_its_contract_keeps_the_old_store(
     with pytest.raises(FeatureError, match=message):
         extract(shop, [Lying(answer)], tmp_path / "out", dtype="float16")
     assert files(tmp_path / "out") == before
+
+
+def test_several_photos_are_averaged(shop: Items, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = shop.path.parent
+    photos = [(folder / "1.png", folder / "3.png"), folder / "4.png", (), (folder / "0.png",), None]
+    several = replace(shop, photos=photos)
+    store = extract(several, [MeanColour()], tmp_path / "out")["image"]
+    assert store.matrix[:, 0].tolist() == [20, 40, 0, 0, 0]
+    assert store.present.tolist() == [True, True, False, True, False]
+    (folder / "3.png").write_bytes(b"broken")
+    store = extract(several, [MeanColour()], tmp_path / "out")["image"]
+    assert store.matrix[:, 0].tolist() == [10, 40, 0, 0, 0], "the others stand for the item"
+    assert store.manifest["broken"] == [
+        {"item": "e", "input": "3.png", "reason": "not an image (it is text)"}
+    ]
+
+
+def test_the_mean_of_unit_rows_has_length_one() -> None:
+    rows = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
+    found = _averaged(rows, [2, 1], True)
+    np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0.6, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(_averaged(rows, [2, 1], False), [[0.5, 0.5], [0.6, 0.8]], atol=1e-6)
+
+
+class Tired(MeanColour):
+    """Gives up after some batches, as a full disk or a pulled plug would make it."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def fingerprint(self) -> dict[str, str]:
+        return MeanColour().fingerprint()
+
+    def encode(self, inputs: Sequence[Image.Image]) -> Float32:
+        if len(self.calls) == self.batches:
+            raise FeatureError("tired")
+        return super().encode(inputs)
+
+
+def test_what_was_encoded_before_an_error_is_not_encoded_again(shop: Items, tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match="tired"):
+        extract(shop, [Tired(1)], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".image.journal"]
+    encoder = MeanColour()
+    extract(shop, [encoder], tmp_path / "out")
+    assert encoder.calls == [2], "one of two batches was kept"
+    extract(shop, [MeanColour()], tmp_path / "fresh")
+    assert files(tmp_path / "out") == files(tmp_path / "fresh"), "and the journal is gone"
+
+
+def test_a_second_extraction_to_the_same_place_is_refused(shop: Items, tmp_path: Path) -> None:
+    class Again(MeanColour):
+        def encode(self, inputs: Sequence[Image.Image]) -> Float32:
+            extract(shop, [MeanColour()], tmp_path / "out")
+            return super().encode(inputs)
+
+    with pytest.raises(MMRecError, match="another extraction is writing to"):
+        extract(shop, [Again()], tmp_path / "out")
 
 
 def test_encoders_that_do_not_fit_the_items(shop: Items, tmp_path: Path) -> None:

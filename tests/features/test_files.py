@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import MMRecError
-from features.files import atomic_file, atomic_folder, content_hash, file_hash
+from features.files import atomic_file, atomic_folder, content_hash, file_hash, recover_folder
 
 
 def everything(folder: Path) -> list[str]:
@@ -172,3 +172,17 @@ def test_content_hash_of_equal_content_is_equal() -> None:
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_content_hash_of_strings(first: list[str], second: list[str]) -> None:
     assert (content_hash(first) == content_hash(second)) == (first == second)
+
+
+def test_what_a_kill_left_of_a_folder_is_cleared_and_the_old_one_comes_back(tmp_path: Path) -> None:
+    (tmp_path / ".image.0123abcd.tmp").mkdir()
+    (tmp_path / ".image.0123abcd.old").mkdir()
+    (tmp_path / ".image.0123abcd.old" / "a").write_text("kept")
+    (tmp_path / ".text.0123abcd.tmp").mkdir()
+    recover_folder(tmp_path / "image")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".text.0123abcd.tmp", "image"]
+    assert (tmp_path / "image" / "a").read_text() == "kept"
+    (tmp_path / ".image.0123abcd.old").mkdir()
+    recover_folder(tmp_path / "image")
+    assert (tmp_path / "image" / "a").read_text() == "kept"
+    assert not (tmp_path / ".image.0123abcd.old").exists()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from features.loading import hash_photos, in_threads, load_all, pool_size
-from features.photos import PhotoError
+from features.loading import in_threads, load_all, photo_hashes, pool_size, text_hashes
+from features.sources import PhotoError
 
 
 def test_results_come_in_order_whoever_is_first() -> None:
@@ -58,21 +59,28 @@ def test_broken_photos_come_as_reasons_in_their_place(tmp_path: Path) -> None:
     assert isinstance(loaded[1], PhotoError)
 
 
-def test_hash_of_photos_is_by_content_order_and_presence(tmp_path: Path) -> None:
-    def plain(hashes: Iterable[str], total: int) -> Iterable[str]:
+def test_hashes_are_by_content_and_order_and_tell_what_is_absent(tmp_path: Path) -> None:
+    def plain(hashes: Iterable[bytes], total: int) -> Iterable[bytes]:
         return hashes
-
-    def digest(*paths: Path | None) -> str:
-        return hash_photos(paths, 2, plain)
 
     one, two, copy = (tmp_path / name for name in ("one", "two", "copy"))
     one.write_bytes(b"1")
     two.write_bytes(b"2")
     copy.write_bytes(b"1")
-    absent = tmp_path / "absent"
-    assert digest(one, two) == digest(copy, two)
-    different = [(one, two), (two, one), (one, None), (None, one), (one, absent), (one,), (one, two, None)]
-    assert len({digest(*paths) for paths in different}) == len(different)
+    entries = [one, two, copy, None, tmp_path / "absent", tmp_path / "gone", (one, two), (two, one), (one,)]
+    found = photo_hashes(entries, 2, plain).tolist()
+    assert found[0] == found[2] == hash_of(one)
+    assert found[3] == b""
+    assert len(set(found)) == len(found) - 2, (
+        "the copy is the original, and one photo in a tuple is one photo"
+    )
+    assert text_hashes(["a", None, "", "a"]).tolist()[0] == text_hashes(["a"]).tolist()[0]
+    assert [bool(value) for value in text_hashes(["a", None, "b"])] == [True, False, True]
+
+
+def hash_of(path: Path) -> bytes:
+    inner = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    return hashlib.blake2b(inner, digest_size=16).digest()
 
 
 def test_pool_size() -> None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from features.photos import PhotoError, load_photo
+from features.photos import load_photo
+from features.sources import PhotoError
 
 
 def colour(image: Image.Image) -> tuple[int, ...]:
