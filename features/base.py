@@ -72,3 +72,25 @@ class Encoder(ABC):
     def notes(self) -> dict[str, int]:
         """Counts worth keeping in the manifest since `fit`, e.g. `{"truncated_texts": 3}`. Default: none."""
         return {}
+
+
+def averaged(vectors: Float32, counts: Sequence[int], normalised: bool) -> Float32:
+    """One row per item: the mean of those of its parts (photos, or pieces of a long text).
+
+    Args:
+        vectors: float32 [P, F], the parts of an item in a row.
+        counts: how many each of I items has, at least 1.
+        normalised: bring the means to length 1.
+
+    Returns:
+        float32 [I, F]; an item of one part has its row as it is.
+    """
+    if max(counts) == 1:
+        return vectors
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    mean = np.add.reduceat(vectors, starts, axis=0) / np.array(counts, dtype=np.float32)[:, None]
+    if normalised:
+        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    single = np.array(counts) == 1
+    mean[single] = vectors[starts[single]]
+    return np.asarray(mean, dtype=np.float32)

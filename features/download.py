@@ -92,7 +92,11 @@ class Downloads:
     def _get(self, address: str) -> bytes:
         import urllib3
 
-        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+        try:
+            parts = urlsplit(address)
+        except ValueError as error:
+            raise PhotoError(f"no address of the web ({error})") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise PhotoError("no address of the web")
         retry = urllib3.Retry(
             total=self._retries + self._redirects,

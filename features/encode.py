@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.base import Encoder, Float32
+from features.base import Encoder, Float32, averaged
 from features.errors import FeatureError
 from features.files import content_hash, recover_folder
 from features.items import Items
@@ -186,7 +186,7 @@ class _Job:
         before = self.encoder.notes()
         vectors = np.empty((0, self.journal.dim), dtype=np.float32)
         if flat:
-            vectors = _averaged(_call(self.encoder, flat), counts, self.encoder.normalised)
+            vectors = averaged(_call(self.encoder, flat), counts, self.encoder.normalised)
             _check_finite(vectors, self.items, good, type(self.encoder).__name__)
         counted = {name: count - before.get(name, 0) for name, count in self.encoder.notes().items()}
         digests = [bytes(digest) for digest in _padded(self.hashes[[*good, *bad]])]
@@ -280,19 +280,6 @@ def _rows_in(known: FeatureStore | None, hashes: Hashes) -> npt.NDArray[np.intp]
     found = (old[order[at]] == hashes) & (hashes != b"")
     rows[found] = order[at[found]]
     return rows
-
-
-def _averaged(vectors: Float32, counts: list[int], normalised: bool) -> Float32:
-    """One row per item: the mean of its photos' rows, of length 1 again where the encoder's rows are."""
-    if max(counts) == 1:
-        return vectors
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    mean = np.add.reduceat(vectors, starts, axis=0) / np.array(counts, dtype=np.float32)[:, None]
-    if normalised:
-        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    single = np.array(counts) == 1
-    mean[single] = vectors[starts[single]]  # bit by bit what it would be alone
-    return np.asarray(mean, dtype=np.float32)
 
 
 def _call(encoder: Encoder, batch: list[Any]) -> Float32:

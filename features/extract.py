@@ -70,6 +70,8 @@ def extract_table(
     id_column: str = "item_id",
     image_column: str | None = None,
     image_path: str | None = None,
+    image_separator: str | None = None,
+    image_archives: str | None = None,
     text_columns: str | None = None,
     text_template: str | None = None,
     duplicate_items: Literal["error", "first"] = "error",
@@ -77,6 +79,7 @@ def extract_table(
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     batch_size: int = 64,
     device: str = "auto",
+    long_texts: Literal["average", "truncate"] | None = None,
     workers: int | None = None,
     strict: bool = False,
 ) -> dict[str, FeatureStore]:
@@ -93,8 +96,13 @@ def extract_table(
             pkg.mod.Class of your own.
         pretrained: An open_clip tag or the path of a local checkpoint; laion2b_s34b_b79k if not given.
         id_column: Column of the item ids.
-        image_column: Column with each photo's path, relative to the table's folder.
-        image_path: Instead, one path for all with columns in braces, such as posters/{movie_id}.jpg.
+        image_column: Column with each item's photo: a path relative to the table's folder, a pattern such as
+            B01_*.jpg, an address (http, https), or bytes (parquet). Several photos of an item are averaged.
+        image_path: Instead, one path for all with columns in braces, such as posters/{movie_id}.jpg or
+            photos/{item_id}/*.jpg.
+        image_separator: What stands between several photos in one cell of image_column, such as |.
+        image_archives: Instead, tar archives (WebDataset shards) such as shards/*.tar, relative to the
+            table's folder, whose files are named by the item's id.
         text_columns: Columns with texts, separated by commas; they are joined by ". ".
         text_template: Instead, one text for all with columns in braces, such as "{title}, a {genre} film".
         duplicate_items: Whether an id that appears twice is an error, or its first row is kept.
@@ -102,34 +110,45 @@ def extract_table(
         precision: Arithmetic of CLIP on CUDA; on the CPU it is always fp32.
         batch_size: Photos or texts per step.
         device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+        long_texts: What CLIP does with a text longer than its 77 tokens: average its pieces (default), or
+            truncate it.
         workers: Threads that read photos; one per core, at most 8, if not given.
         strict: Stop at the first broken photo instead of treating it as missing.
 
     Returns:
         Modality -> store.
     """
-    if not (image_column or image_path or text_columns or text_template):
+    photos = image_column or image_path or image_archives
+    if not (photos or text_columns or text_template):
         raise FeatureError(
-            "nothing to encode: name photos (--image_column or --image_path) or texts (--text_columns)"
+            "nothing to encode: name photos (--image_column, --image_path or --image_archives) or texts "
+            "(--text_columns)"
         )
     if batch_size < 1 or (workers is not None and workers < 1):
         raise FeatureError(f"batch_size is {batch_size} and workers {workers}: expected whole numbers from 1")
     modalities = [
-        name
-        for name, asked in (("image", image_column or image_path), ("text", text_columns or text_template))
-        if asked
+        name for name, asked in (("image", photos), ("text", text_columns or text_template)) if asked
     ]
     encoders = make_encoders(
-        encoder, modalities, pretrained=pretrained, precision=precision, batch_size=batch_size, device=device
+        encoder,
+        modalities,
+        pretrained=pretrained,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        long_texts=long_texts,
     )
     table = read_items(
         items,
         id_column=id_column,
         image_column=image_column,
         image_path=image_path,
+        image_separator=image_separator,
+        image_archives=image_archives,
         text_columns=[name.strip() for name in (text_columns or "").split(",") if name.strip()],
         text_template=text_template,
         duplicate_items=duplicate_items,
+        photo_cache=Path(out, ".photos"),
     )
     if table.duplicates:
         log.info("%s: %d rows left out, their id had appeared before", items, table.duplicates)
@@ -159,7 +178,9 @@ def _check_inputs(items: Items, encoder: Encoder, seen: set[str]) -> None:
         )
     seen.add(encoder.modality)
     if encoder.modality == "image" and items.photos is None:
-        raise FeatureError(f"encoder {name} needs photos: name them by image_column or image_path")
+        raise FeatureError(
+            f"encoder {name} needs photos: name them by image_column, image_path or image_archives"
+        )
     if encoder.modality == "text" and items.texts is None:
         raise FeatureError(f"encoder {name} needs texts: name them by text_columns or text_template")
 

@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.download import Downloads
 from features.errors import FeatureError, nearest
+from features.item_photos import (
+    photos_from_archives,
+    photos_from_bytes,
+    photos_from_column,
+    photos_from_template,
+)
 from features.probe import parquet_damage
 from features.sources import Photos
 
@@ -52,26 +59,34 @@ def read_items(
     id_column: str = "item_id",
     image_column: str | None = None,
     image_path: str | None = None,
+    image_separator: str | None = None,
+    image_archives: str | None = None,
     text_columns: Sequence[str] = (),
     text_template: str | None = None,
     title_column: str | None = None,
     duplicate_items: Literal["error", "first"] = "error",
+    photo_cache: Path = Path("cache/photos"),
 ) -> Items:
     """Read a table of items.
 
     Args:
         path: .csv, .tsv (or .tab, .txt: tab separated) or .parquet, with a header.
         id_column: column of the ids; they stay text, "001" is not "1".
-        image_column: column with each photo's path, relative to the table's folder; empty where there is no
-            photo.
+        image_column: column with each item's photo: a path relative to the table's folder, a pattern such as
+            `B01_*.jpg`, an address (http, https), or the bytes themselves (parquet); a list of them in
+            parquet; empty where there is no photo. Several photos of an item are averaged.
         image_path: instead of `image_column`, one path for all with columns in braces, such as
-            `posters/{movie_id}.jpg`, relative to the table's folder; an item whose file is absent has no
-            photo.
+            `posters/{movie_id}.jpg` or `photos/{item_id}/*.jpg`, relative to the table's folder; an item
+            whose file is absent has no photo.
+        image_separator: what stands between several photos in one cell of `image_column`, such as `|`.
+        image_archives: instead, tar archives (WebDataset shards) such as `shards/*.tar`, whose files are
+            named by the item's id: `B01.jpg`, `B01.0.jpg` or `B01/front.jpg`.
         text_columns: columns whose texts are joined by ". ", empty ones skipped.
         text_template: instead of joining, one text for all with columns in braces, such as `{title}, a
             {genre}`; an item with all of the columns empty has no text.
         title_column: column with names to show to people.
         duplicate_items: `error`: an id that appears twice is refused; `first`: its first row is kept.
+        photo_cache: folder that photos from the web are kept in.
 
     Returns:
         The items in the table's order.
@@ -81,27 +96,39 @@ def read_items(
             at all.
     """
     path = Path(path)
-    frame = _read_table(path)
-    if image_column and image_path:
+    frame, photo_column = _read_table(path, image_column)
+    given = {"image_column": image_column, "image_path": image_path, "image_archives": image_archives}
+    if len(named := [name for name, value in given.items() if value]) > 1:
         raise FeatureError(
-            "both image_column and image_path are given; photos come from one of them: drop the other"
+            f"both {' and '.join(named)} are given; photos come from one of them: drop the other"
         )
     _check_columns(
         frame,
         path,
         id_column,
-        image_column,
+        image_column if photo_column is None else None,
         title_column,
         *text_columns,
         *_fields(image_path),
         *_fields(text_template),
     )
     frame, duplicates = _unique_ids(frame, path, id_column, duplicate_items)
-    photos = None
+    photos: list[Photos] | None = None
+    downloads = Downloads(photo_cache)
     if image_column:
-        photos = _photos_from_column(frame, path, image_column)
+        if photo_column is None:
+            names = frame.select(_stripped(image_column)).to_series().to_list()
+        else:
+            names = photo_column.gather(frame["__row__"]).to_list()
+        if photo_column is not None and photo_column.dtype == pl.Boolean:
+            everything = photos_from_bytes(photo_column, path, image_column)
+            photos = [everything[row] for row in frame["__row__"]]
+        else:
+            photos = photos_from_column(names, path, image_column, image_separator, downloads)
     elif image_path:
-        photos = _photos_from_template(frame, path, image_path)
+        photos = photos_from_template(_fill(frame, image_path, complete=True), path, image_path, downloads)
+    elif image_archives:
+        photos = photos_from_archives(frame[id_column].to_list(), image_archives, path)
     texts = None
     if text_template:
         texts = _fill(frame, text_template)
@@ -115,18 +142,27 @@ def read_items(
     return Items(ids=ids, photos=photos, texts=texts, titles=titles, path=path, duplicates=duplicates)
 
 
-def _read_table(path: Path) -> pl.DataFrame:
-    """All columns as text; lists, dates and floats of a parquet file in their usual notation."""
+def _read_table(path: Path, image_column: str | None) -> tuple[pl.DataFrame, pl.Series | None]:
+    """All columns as text (lists, dates and floats of a parquet file in their usual notation), and `__row__`.
+
+    And the column of photos where it is no text: lists of names, or for bytes whether there are any (they
+    stay in the file).
+    """
     if not path.is_file():
         raise FeatureError(f"no item table at {path}: expected a .csv, .tsv or .parquet file")
     if path.stat().st_size == 0:
         raise FeatureError(f"{path} is empty (0 bytes): expected a table of items with a header line")
     suffix = path.suffix.lower()
+    photos = None
     try:
         if suffix == ".parquet":
             if damage := parquet_damage(path, None):
                 raise FeatureError(f"{path} cannot be read as a table ({damage}): write it anew")
-            frame = pl.read_parquet(path)
+            schema = pl.read_parquet_schema(path)
+            plain = [name for name, kind in schema.items() if not (kind.is_nested() or kind == pl.Binary)]
+            frame = pl.read_parquet(path, columns=plain)
+            if image_column in schema and image_column not in plain:
+                photos = _photo_column(path, image_column, schema[image_column])
         elif suffix in (".csv", ".tsv", ".tab", ".txt"):
             separator = "," if suffix == ".csv" else "\t"
             frame = pl.read_csv(path, separator=separator, infer_schema=False)
@@ -139,12 +175,23 @@ def _read_table(path: Path) -> pl.DataFrame:
         ) from error
     if frame.height == 0:
         raise FeatureError(f"{path} has a header but no rows: expected one row per item")
-    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
-    frame = frame.drop(nested)
     floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
     # pandas makes ids with gaps floats: 7.0 is 7 again
     whole = [name for name in floats if (frame[name].drop_nulls() % 1 == 0).all()]
-    return frame.with_columns(pl.col(whole).cast(pl.Int64)).with_columns(pl.all().cast(pl.String))
+    frame = frame.with_columns(pl.col(whole).cast(pl.Int64)).with_columns(pl.all().cast(pl.String))
+    return frame.with_row_index("__row__"), photos
+
+
+def _photo_column(path: Path, column: str, kind: pl.DataType) -> pl.Series:
+    """Lists of names as they are; of bytes, alone or in a struct, only whether there are any."""
+    value, inner = pl.col(column), getattr(kind, "inner", None)
+    if inner == pl.String:
+        return pl.read_parquet(path, columns=[column]).to_series()
+    if isinstance(kind, pl.Struct) and any(part.name == "bytes" for part in kind.fields):
+        value = value.struct.field("bytes")
+    elif kind != pl.Binary:
+        raise FeatureError(f"{path}: column '{column}' holds {kind}: expected text, lists of text, or bytes")
+    return pl.scan_parquet(path).select(value.is_not_null() & (value.bin.size() > 0)).collect().to_series()
 
 
 def _check_columns(frame: pl.DataFrame, path: Path, *columns: str | None) -> None:
@@ -179,27 +226,6 @@ def _stripped(column: str) -> pl.Expr:
     """A column without blanks around its texts; empty ones are null."""
     text = pl.col(column).str.strip_chars()
     return pl.when(text != "").then(text)
-
-
-def _photos_from_column(frame: pl.DataFrame, path: Path, column: str) -> list[Path | None]:
-    names = frame.select(_stripped(column)).to_series().to_list()
-    photos = [None if name is None else path.parent / name for name in names]
-    if not any(photos):
-        raise FeatureError(f"{path}: column '{column}' is empty in every row: expected paths of photos")
-    return photos
-
-
-def _photos_from_template(frame: pl.DataFrame, path: Path, template: str) -> list[Path | None]:
-    expected = [
-        None if name is None else path.parent / name for name in _fill(frame, template, complete=True)
-    ]
-    photos = [photo if photo is not None and photo.is_file() else None for photo in expected]
-    if not any(photos):
-        example = next((photo for photo in expected if photo), None)
-        raise FeatureError(
-            f"none of the {len(photos):,} items has a photo, for example {example}: check '{template}'"
-        )
-    return photos
 
 
 def _fields(template: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -79,7 +80,8 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the file: its rows are in a store now."""
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have been made
+            self.path.unlink()
 
     def add(self, hashes: Sequence[bytes], rows: Float32, notes: Mapping[str, Any]) -> None:
         """Append a batch.

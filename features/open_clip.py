@@ -17,9 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from features.base import Encoder, Float32
+from features.base import Encoder, Float32, averaged
 from features.errors import FeatureError
 from features.open_clip_weights import ClipSource, find_clip, import_open_clip, quiet
+
+_MAX_PIECES = 32  # of a long text
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,9 @@ class OpenClipImage(_OpenClip):
 class OpenClipText(_OpenClip):
     """Texts through the text tower of a CLIP (Radford et al. 2021, arXiv:2103.00020) loaded by open_clip.
 
-    Rows are the joint-space vectors, scaled to length 1. What is longer than the context (77 tokens in most
-    CLIPs) is cut off; the manifest says how many texts were (`truncated_texts`).
+    Rows are the joint-space vectors, scaled to length 1. A text longer than the context (77 tokens in most
+    CLIPs) is cut between words into as few pieces as fit, and its row is their mean, or only its beginning
+    is read; the manifest says how many texts were cut (`long_texts`, `truncated_texts`).
 
     Args:
         model: an open_clip name such as `ViT-B-32`, `hf-hub:owner/name`, the path of a model configuration
@@ -190,18 +193,35 @@ class OpenClipText(_OpenClip):
         device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda`, `cuda:1`, …
         precision: `bf16` or `fp16` run the tower in half precision, on CUDA only; the rows are float32 either
             way.
+        long_texts: `average` the pieces of a long text (at most 32 of them), or `truncate` it.
     """
 
     modality: ClassVar[str] = "text"
-    _truncated = 0
+
+    def __init__(
+        self,
+        model: str = "ViT-B-32",
+        pretrained: str = "laion2b_s34b_b79k",
+        batch_size: int = 64,
+        device: str = "auto",
+        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        long_texts: Literal["average", "truncate"] = "average",
+    ) -> None:
+        super().__init__(model, pretrained, batch_size, device, precision)
+        self.long_texts = long_texts
+        self._truncated = self._long = 0
+
+    def fingerprint(self) -> dict[str, str]:
+        """That of the model, and what is done with long texts."""
+        return {**super().fingerprint(), "long_texts": self.long_texts}
 
     def fit(self, inputs: Sequence[str]) -> None:
-        """Start counting truncated texts anew; nothing is learnt."""
-        self._truncated = 0
+        """Start counting long texts anew; nothing is learnt."""
+        self._truncated = self._long = 0
 
     def notes(self) -> dict[str, int]:
-        """`truncated_texts`: texts that were cut at the context length since `fit`."""
-        return {"truncated_texts": self._truncated}
+        """`truncated_texts`: texts whose end was not read; `long_texts`: texts that were cut in pieces."""
+        return {"truncated_texts": self._truncated, "long_texts": self._long}
 
     def encode(self, inputs: Sequence[str]) -> Float32:
         """Texts to `[B, dim]`."""
@@ -209,18 +229,65 @@ class OpenClipText(_OpenClip):
             return np.empty((0, self.dim), dtype=np.float32)
         clip = self._clip
         model: Any = clip.model
-        self._truncated += self._count_truncated(inputs)
-        return self._run(model.encode_text, clip.tokenize(list(inputs), context_length=clip.context_length))
+        long = self._too_long(inputs)
+        if self.long_texts == "truncate" or not any(long):
+            self._truncated += sum(long)
+            return self._run(
+                model.encode_text, clip.tokenize(list(inputs), context_length=clip.context_length)
+            )
+        pieces = [self._pieces(text) if cut else [text] for text, cut in zip(inputs, long, strict=True)]
+        self._long += sum(long)
+        flat = [piece for parts in pieces for piece in parts]
+        rows = self._run(model.encode_text, clip.tokenize(flat, context_length=clip.context_length))
+        return averaged(rows, [len(parts) for parts in pieces], normalised=True)
 
-    def _count_truncated(self, texts: Sequence[str]) -> int:
-        """A text is too long when, given one more place, its tokens fill that one too."""
+    def _too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text, given one more place than the context has, fills that one too."""
         length = self._clip.context_length
-        suspects = [text for text in texts if len(text.encode()) > length - 2]  # a token is at least one byte
-        if not suspects:
-            return 0
+        # a token is at least one byte
+        suspects = [row for row, text in enumerate(texts) if len(text.encode()) > length - 2]
+        found = [False] * len(texts)
+        if suspects:
+            tokens = self._clip.tokenize([texts[row] for row in suspects], context_length=length + 1)
+            for row, last in zip(suspects, tokens[:, length].tolist(), strict=True):
+                found[row] = last != self._padding
+        return found
+
+    def _pieces(self, text: str) -> list[str]:
+        """The text cut between words into as few pieces as fit the context, greedily."""
+        (around,) = self._sizes([""])
+        room = self._clip.context_length - around
+        words = text.split()
+        whole = self._sizes(words)
+        # What fills the context alone is no word but a writing without blanks: a sign is at most four tokens.
+        step = max(1, room // 4)
+        words = [
+            part
+            for word, size in zip(words, whole, strict=True)
+            for part in (
+                [word[at : at + step] for at in range(0, len(word), step)] if size > room else [word]
+            )
+        ]
+        pieces: list[list[str]] = [[]]
+        used = 0
+        for word, size in zip(words, self._sizes(words), strict=True):
+            used += size - around
+            if used > room and pieces[-1]:
+                pieces.append([])
+                used = size - around
+            pieces[-1].append(word)
+        self._truncated += len(pieces) > _MAX_PIECES
+        return [" ".join(words) for words in pieces[:_MAX_PIECES]]
+
+    def _sizes(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, those around it included, up to the context's length."""
+        tokens = self._clip.tokenize(list(texts), context_length=self._clip.context_length)
+        return [int(size) for size in (tokens != self._padding).sum(dim=1)]
+
+    @property
+    def _padding(self) -> int:
         hugging_face = getattr(self._clip.tokenize, "tokenizer", None)
-        padding = getattr(hugging_face, "pad_token_id", 0) or 0
-        return int((self._clip.tokenize(suspects, context_length=length + 1)[:, length] != padding).sum())
+        return getattr(hugging_face, "pad_token_id", 0) or 0
 
 
 _loading = threading.Lock()

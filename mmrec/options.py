@@ -85,7 +85,7 @@ def augment_options(epoch: Sequence[Plugin] = ()) -> None:
 SECTIONS: dict[str, tuple[Signature, frozenset[str]]] = {
     "": (run_options, frozenset()),
     "data": (load_data, frozenset({"items", "root"})),
-    "items": (item_options, frozenset()),
+    "items": (item_options, frozenset({"photo_cache"})),
     "features": (feature_options, frozenset()),
     "graph": (add_item_graph, frozenset({"view", "root", "cache_dir"})),
     "augment": (augment_options, frozenset()),

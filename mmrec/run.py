@@ -104,7 +104,7 @@ def prepare(options: Namespace) -> RecData:
         root, settings["interactions"] = make_demo(cache / "demo"), "clicks.csv"
     table = options["items"].as_dict()
     path = table.pop("path")
-    items = read_items(root / path, **table) if path else None
+    items = read_items(root / path, photo_cache=cache / "photos", **table) if path else None
     data = load_data(items=items, root=root, **settings)
     classes = [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
     needs = {part for kind in classes for part in kind.needs}

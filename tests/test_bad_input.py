@@ -271,7 +271,7 @@ def test_broken_photos_are_counted_listed_and_treated_as_missing(work: Path) -> 
     assert len({entry["reason"] for entry in broken}) == 4, "four faults, four reasons"
     log = (work / "runs" / "broken" / "log.txt").read_text(encoding="utf-8")
     (line,) = [line for line in log.splitlines() if "broken" in line and "photos" in line]
-    assert "4 of 24 photos are broken" in line
+    assert "photos of 4 of 24 items are broken" in line
     assert f"'{ids[0]}'" in line
 
 
@@ -279,7 +279,7 @@ def test_broken_photos_stop_a_strict_run(work: Path, refused: Callable[..., str]
     ids = break_photos(work / "shop")
     line = refused("--config", "photos.yaml", "--features.strict")
     assert f"item '{ids[0]}'" in line
-    assert "photos are broken" in line
+    assert "items are broken" in line
     given = [
         "--items",
         "shop/items.csv",
@@ -288,9 +288,9 @@ def test_broken_photos_stop_a_strict_run(work: Path, refused: Callable[..., str]
         "--encoder",
         "tests.cases.shop.MeanColour",
     ]
-    assert "photos are broken" in refused(*given, "--out", "made", "--strict", program=extract)
+    assert "items are broken" in refused(*given, "--out", "made", "--strict", program=extract)
     assert extract([*given, "--out", "made"]) == 0
-    assert "photos are broken" in refused(*given, "--out", "made", "--strict", program=extract), (
+    assert "items are broken" in refused(*given, "--out", "made", "--strict", program=extract), (
         "also when kept"
     )
 

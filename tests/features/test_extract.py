@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from features.base import Encoder, Float32
-from features.encode import _averaged
+from features.base import Encoder, Float32, averaged
 from features.errors import FeatureError, MMRecError
 from features.extract import extract
 from features.items import Items
@@ -257,7 +256,7 @@ def test_encoder_that_breaks_its_contract_keeps_the_old_store(
     assert files(tmp_path / "out") == before
 
 
-def test_several_photos_are_averaged(shop: Items, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_several_photos_areaveraged(shop: Items, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = shop.path.parent
     photos = [(folder / "1.png", folder / "3.png"), folder / "4.png", (), (folder / "0.png",), None]
     several = replace(shop, photos=photos)
@@ -274,9 +273,9 @@ def test_several_photos_are_averaged(shop: Items, tmp_path: Path, caplog: pytest
 
 def test_the_mean_of_unit_rows_has_length_one() -> None:
     rows = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
-    found = _averaged(rows, [2, 1], True)
+    found = averaged(rows, [2, 1], True)
     np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0.6, 0.8]], atol=1e-6)
-    np.testing.assert_allclose(_averaged(rows, [2, 1], False), [[0.5, 0.5], [0.6, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(averaged(rows, [2, 1], False), [[0.5, 0.5], [0.6, 0.8]], atol=1e-6)
 
 
 class Tired(MeanColour):

@@ -112,7 +112,9 @@ def test_a_broken_photo_is_missing_or_with_strict_an_error(
     assert main([*words, "--strict"]) == 2
     assert not (shop / "out").exists()
     error = capsys.readouterr().err
-    assert re.fullmatch(r"error: image: 1 of 4 photos are broken, for example item '2' \(2\.jpg: .*\n", error)
+    assert re.fullmatch(
+        r"error: image: photos of 1 of 4 items are broken, for example of item '2' \(2\.jpg: .*\n", error
+    )
     assert main(words) == 0
     assert open_stores("out")["image"].present.tolist() == [True, True, False, True]
     assert main([*words, "--strict", "true"]) == 2
@@ -180,7 +182,7 @@ def test_help_shows_every_option_with_its_text(capsys: pytest.CaptureFixture[str
     shown = " ".join(capsys.readouterr().out.split())
     assert left.value.code == 0
     options = list(inspect.signature(extract_table).parameters)
-    assert len(options) == 16
+    assert len(options) == 19
     for name in options:
         assert re.search(rf"--{name} \S+ ([A-Z]|auto)", shown), f"--{name} has no help"
 

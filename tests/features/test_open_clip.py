@@ -79,17 +79,46 @@ def test_image_and_text_share_the_model(tiny: dict[str, str]) -> None:
     assert build_open_clip(**tiny, device="cpu").model is not first.model
 
 
+def test_a_long_text_is_the_mean_of_its_pieces(tiny: dict[str, str]) -> None:
+    """One token a word here, so that what fits into a piece is known."""
+    encoder = OpenClipText(**tiny)
+    room = encoder._clip.context_length - 2
+    words = [("a", "of", "is", "at")[row % 4] for row in range(2 * room + 3)]
+    parts = [" ".join(words[start : start + room]) for start in range(0, len(words), room)]
+    assert [len(part.split()) for part in parts] == [room, room, 3]
+    encoder.fit([])
+    rows = encoder.encode(["short", " ".join(words), parts[0]])
+    mean = encoder.encode(parts).mean(axis=0)
+    np.testing.assert_allclose(rows[1], mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_allclose(rows[0], encoder.encode(["short"])[0], atol=1e-6)
+    np.testing.assert_allclose(rows[2], encoder.encode([parts[0]])[0], atol=1e-6)
+    assert encoder.notes() == {"truncated_texts": 0, "long_texts": 1}
+    cut = OpenClipText(**tiny, long_texts="truncate").encode([" ".join(words)])
+    np.testing.assert_allclose(cut[0], encoder.encode(parts[:1])[0], atol=1e-6)
+    assert OpenClipText(**tiny, long_texts="truncate").fingerprint() != encoder.fingerprint()
+
+
+def test_a_long_text_without_blanks_is_read_to_its_end(tiny: dict[str, str]) -> None:
+    encoder = OpenClipText(**tiny)
+    text = "红色棉质衬衫" * 10
+    other = text[:-1] + "帽"
+    assert not np.array_equal(encoder.encode([text])[0], encoder.encode([other])[0])
+    encoder.fit([])
+    encoder.encode([text, "word " * 5000])
+    assert encoder.notes() == {"truncated_texts": 1, "long_texts": 2}, "32 pieces are the most"
+
+
 def test_truncated_texts_are_counted_exactly(tiny: dict[str, str]) -> None:
     """24 places, start and end among them: 22 one-token words fit, 23 do not."""
-    encoder = OpenClipText(**tiny)
+    encoder = OpenClipText(**tiny, long_texts="truncate")
     encoder.fit([])
     fits, too_long = "red " * 22, "red " * 23
     rows = encoder.encode(["red", fits, too_long, "red " * 10_000])
-    assert encoder.notes() == {"truncated_texts": 2}
+    assert encoder.notes() == {"truncated_texts": 2, "long_texts": 0}
     np.testing.assert_allclose(rows[1], rows[2], atol=1e-6)
     np.testing.assert_allclose(rows[1], rows[3], atol=1e-6)
     encoder.fit([])
-    assert encoder.notes() == {"truncated_texts": 0}
+    assert encoder.notes() == {"truncated_texts": 0, "long_texts": 0}
 
 
 def test_changed_checkpoint_changes_fingerprint_and_rows(tmp_path: Path) -> None:
