@@ -46,7 +46,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	echo "making $(VENV) with $$("$$found" --version)"; "$$found" -m venv $(VENV)
 	@echo "installing $(TORCH) (some hundred megabytes, with CUDA some thousand)"; $(PIP) install "$(TORCH)"
 	@echo "installing everything else"; $(PIP) install -c constraints.txt setuptools wheel
-	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[test,dev,bench,faiss]"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[test,dev,bench,faiss,sentence]"
 	@touch $@
 
 # torch-scatter has no wheel for every torch. pip keeps the one built here; one that another torch left behind does not
@@ -72,7 +72,7 @@ constraints:
 	pip="$$new/venv/bin/python -m pip --disable-pip-version-check --no-input"; \
 	echo "resolving every dependency anew, beside $(TORCH)"; \
 	$$pip install -qq "$(TORCH)" setuptools wheel; \
-	$$pip install -qq --no-build-isolation -e ".[test,dev,bench,faiss]" "$(TORCH)"; \
+	$$pip install -qq --no-build-isolation -e ".[test,dev,bench,faiss,sentence]" "$(TORCH)"; \
 	$$pip list --format freeze --exclude pip --exclude mmrec > "$$new/pins"; \
 	grep -E '^torch-scatter==' constraints.txt >> "$$new/pins"; \
 	sed -E 's/[+].*//; /^(nvidia|cuda|triton)/d' "$$new/pins" | LC_ALL=C sort -f > "$$new/sorted"; \

@@ -5,11 +5,12 @@ An encoder of another package: subclass `EncoderCases` in its tests and give it 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -67,6 +68,29 @@ def make_tiny_clip(folder: Path, seed: int = 0, **changes: Any) -> dict[str, str
     return {"model": str(model), "pretrained": str(weights)}
 
 
+def make_tiny_sentence(folder: Path, seed: int = 0) -> dict[str, str]:
+    """A sentence encoder of random weights that knows the words of `TEXTS`; returns the `model` to load."""
+    transformers = pytest.importorskip("transformers")
+    library = pytest.importorskip("sentence_transformers")
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    words = sorted({word.strip(",") for text in TEXTS for word in text.split()} | {",", "is", "short"})
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        config = transformers.BertConfig(vocab_size=len(words) + 5, max_position_embeddings=32, **sizes)
+        network = transformers.BertModel(config)
+    network.save_pretrained(folder / "bert")
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    # A folder that is a plain transformer: the library puts a mean over tokens behind it.
+    made = library.SentenceTransformer(str(folder / "bert"), device="cpu")
+    made.max_seq_length = 32
+    made.save(str(folder / "sentence"))
+    return {"model": str(folder / "sentence")}
+
+
 def photo(index: int) -> Image.Image:
     """A small photo unlike the others: noise with a colour of its own."""
     noise = np.random.default_rng(index).integers(0, 90, (40 + index, 50, 3))
@@ -83,10 +107,25 @@ class EncoderCases:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def weights(cls, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-        """Two tiny CLIPs for encoders with the options `model` and `pretrained`."""
-        folder = tmp_path_factory.mktemp("weights")
-        return [make_tiny_clip(folder / "one"), make_tiny_clip(folder / "two", seed=1, quick_gelu=True)]
+    def made_weights(cls, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, str]]]:
+        """Two tiny models for encoders with the options `model` and `pretrained`, by the class's name."""
+
+        @functools.cache
+        def made(name: str) -> list[dict[str, str]]:
+            folder = tmp_path_factory.mktemp("weights")
+            if name == "SentenceText":
+                return [make_tiny_sentence(folder / "one"), make_tiny_sentence(folder / "two", seed=1)]
+            return [make_tiny_clip(folder / "one"), make_tiny_clip(folder / "two", seed=1, quick_gelu=True)]
+
+        return made
+
+    @pytest.fixture
+    def weights(
+        self, encoder_class: type[Encoder], made_weights: Callable[[str], list[dict[str, str]]]
+    ) -> list[dict[str, str]]:
+        if "model" not in inspect.signature(encoder_class).parameters:
+            return [{}, {}]
+        return made_weights(encoder_class.__name__)
 
     @pytest.fixture
     def options(self, encoder_class: type[Encoder], weights: list[dict[str, str]]) -> dict[str, Any]:
