@@ -10,6 +10,7 @@ from features.items import Items, read_items
 from mmrec.augment.base import Augmentation
 from mmrec.binding import Signature
 from mmrec.data.dataset import load_data
+from mmrec.data.missing import Missing
 from mmrec.evaluate.evaluator import Evaluator
 from mmrec.graph.item_graph import add_item_graph
 from mmrec.models.base import Recommender
@@ -60,6 +61,7 @@ def feature_options(
     stores: Sequence[str] = (),
     encoders: Sequence[Plugin] = (),
     width: int | None = None,
+    missing: Missing = "zero",
     strict: bool = False,
 ) -> None:
     """Where features come from.
@@ -69,6 +71,9 @@ def feature_options(
         encoders: encoders of the items' photos and texts, run once; each as `model`.
         width: columns that models see, by PCA of each modality that has more, kept in the cache; the item
             graph is made of all columns.
+        missing: what stands in for the photo or text that an item lacks: `zero`, the `mean` of all items, the
+            mean of its `neighbours` (items clicked by the same users), or `propagation` of features over the
+            graph of clicks. The item graph links what the last two filled.
         strict: stop at broken photos instead of treating them as missing.
     """
 

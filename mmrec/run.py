@@ -27,6 +27,7 @@ from features.store import FeatureStore, open_stores
 from mmrec.augment.base import Augmentation, Compose
 from mmrec.config import arguments_of, make, parse, plugin_class, save_config
 from mmrec.data.dataset import RecData, add_features, load_data
+from mmrec.data.missing import Missing, fill_missing
 from mmrec.errors import ConfigError, DataError, GraphError
 from mmrec.evaluate.evaluator import Evaluator, Scores
 from mmrec.graph.item_graph import add_item_graph
@@ -109,7 +110,7 @@ def prepare(options: Namespace) -> RecData:
     classes = [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
     needs = {part for kind in classes for part in kind.needs}
     stores = _stores(options.features, items, root, cache) if needs else {}
-    data = add_features(data, stores) if stores else data
+    data = _with_features(data, stores, options.features.missing)
     if "features" in needs and not data.train.features:
         advice = "set features.stores, or items and features.encoders"
         raise DataError(f"a model needs item features and there are none; {advice}")
@@ -120,7 +121,7 @@ def prepare(options: Namespace) -> RecData:
         view = add_item_graph(data.train, root=root, cache_dir=cache / "graphs", **options.graph.as_dict())
         data = replace(data, train=view)
     if reduced := _reduced(stores, options.features.width, cache):
-        data = add_features(data, reduced)
+        data = _with_features(data, reduced, options.features.missing)
     return data
 
 
@@ -195,6 +196,13 @@ def _stores(options: Namespace, items: Items | None, root: Path, cache: Path) ->
         key = content_hash([encoder.fingerprint() for encoder in encoders], str(items.path.resolve()))
         stores |= extract(items, encoders, cache / "features" / key[:16], strict=options.strict)
     return stores
+
+
+def _with_features(data: RecData, stores: dict[str, FeatureStore], missing: Missing) -> RecData:
+    if not stores:
+        return data
+    data = add_features(data, stores)
+    return replace(data, train=fill_missing(data.train, missing))
 
 
 def _reduced(stores: dict[str, FeatureStore], width: int | None, cache: Path) -> dict[str, FeatureStore]:
