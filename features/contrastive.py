@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from features.errors import FeatureError
-from features.loading import load_all, pool_size, progress_bar
+from features.loading import load_all, pool_size
 from features.open_clip import LoadedClip
 from features.open_clip_weights import import_open_clip
+from features.progress import progress_bar
 from features.sources import Photo, PhotoError
 
 log = logging.getLogger("features.finetune")

@@ -17,7 +17,8 @@ from features.errors import FeatureError
 from features.files import content_hash, recover_folder
 from features.items import Items
 from features.journal import Journal
-from features.loading import load_all, photo_hashes, progress_bar, text_hashes
+from features.loading import load_all, photo_hashes, text_hashes
+from features.progress import progress_bar
 from features.sources import PhotoError, each
 from features.store import MANIFEST, VERSION, FeatureStore, input_hashes, open_stores, up_to_date, write_store
 

@@ -21,8 +21,9 @@ from features.contrastive import Retrieval, measure, train_clip
 from features.errors import FeatureError
 from features.files import atomic_file
 from features.items import Items, read_items
-from features.loading import load_all, pool_size, progress_bar
+from features.loading import load_all, pool_size
 from features.open_clip import build_open_clip
+from features.progress import progress_bar
 from features.sources import Photo, PhotoError, each
 
 log = logging.getLogger("features.finetune")  # __name__ is __main__ when this file is the program

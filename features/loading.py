@@ -7,22 +7,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from features.photos import load_photo
 from features.sources import Photo, PhotoError, Photos, each, read_photo
@@ -115,26 +103,3 @@ def text_hashes(texts: Sequence[str | None]) -> Hashes:
         ],
         dtype="S16",
     )
-
-
-@contextmanager
-def progress_bar(title: str, total: int, *, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A progress bar with items per second and the time left; gives a function that moves it on by n."""
-    columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console()) as progress:
-        task = progress.add_task(title, total=total, completed=done)
-        yield lambda count: progress.advance(task, count)
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        # a single step has no speed of its own: its average then
-        average = task.completed / task.elapsed if task.elapsed else None
-        speed = task.finished_speed or task.speed or average
-        return Text(f"{speed:,.0f} items/s" if speed else "", style="progress.data.speed")

@@ -21,6 +21,7 @@ LIGHT = {
     "files",
     "items",
     "probe",
+    "progress",
     "store",
 }  # of features/: no torch, no encoder
 HEAVY = {

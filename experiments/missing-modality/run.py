@@ -147,7 +147,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     for fill in WAYS:
         points = {share: values for (_, name, share), values in groups.items() if name == fill}
         if full is not None:
-            points[0.0] = full
+            points.setdefault(0.0, full)
         shares = sorted(points)
         heights = [mean(points[share]) for share in shares]
         spreads = [stdev(points[share]) if len(points[share]) > 1 else 0 for share in shares]

@@ -1,4 +1,4 @@
-"""Converting 10 million made-up clicks between layouts: seconds and peak memory, each in a process of its own.
+"""Converting 10 million made-up clicks between layouts: seconds and peak memory, each in its own process.
 
 `python -m experiments.speed.conversion [--clicks 10000000]`
 """
@@ -56,7 +56,10 @@ def _write(clicks: int, folder: Path) -> None:
         pl.format("B{}", pl.col("item").cast(pl.String).str.zfill(9)).alias("item"),
         rating=(pl.col("user") % 5 + 1).cast(pl.Float64),
         time=(pl.col("item") * 1000 + 1_400_000_000).cast(pl.Float64),
-        label=(pl.col("user") * 7 + pl.col("item")).mod(10).replace({8: 1, 9: 2}, default=0).cast(pl.Int8),
+        label=(pl.col("user") * 7 + pl.col("item"))
+        .mod(10)
+        .replace_strict({8: 1, 9: 2}, default=0)
+        .cast(pl.Int8),
     ).sink_csv(folder / "clicks.csv")
 
 

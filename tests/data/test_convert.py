@@ -107,8 +107,9 @@ def amazon(folder: Path, year: int) -> Path:
         reviews = [
             {"user_id": "A", "asin": "c1", "parent_asin": "p1", "rating": 4.0, "timestamp": 1500000000123}
         ]
-        meta = [{"parent_asin": "p1", "title": "Mug", "store": "Cups", "description": ["Red.", "Large."],
-                 "images": [{"thumb": "http://x/t.jpg", "large": "http://x/l.jpg", "hi_res": None}]}]  # fmt: skip
+        images = [{"thumb": "http://x/t.jpg", "large": "http://x/l.jpg", "hi_res": None}]
+        about = {"title": "Mug", "store": "Cups", "description": ["Red.", "Large."]}
+        meta = [{"parent_asin": "p1", **about, "images": images}]
     else:
         reviews = [{"reviewerID": "A", "asin": "p1", "overall": 4.0, "unixReviewTime": 1500000000}]
         photo = {"imUrl": "http://x/l.jpg"} if year == 2014 else {"imageURLHighRes": ["http://x/l.jpg"]}
