@@ -1,7 +1,7 @@
 """How much of the bare encoder's speed is left when photos are read, decoded and stored.
 
-`python experiments/extraction/run.py [--photos 256] [--model ViT-B-32] [--device auto]`. Photos are made up (JPEG, 500 x
-500, noise and shapes); weights are random, which takes as long as trained ones. By turns: the image tower alone on
+`python experiments/extraction/run.py [--photos 256] [--model ViT-B-32] [--device auto]`. Photos are made up
+(JPEG, 500 x 500); weights are random, which takes as long as trained ones. By turns: the image tower alone on
 tensors in memory, in the same batches, and the whole of `features.extract`.
 """
 

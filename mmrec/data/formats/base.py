@@ -101,14 +101,18 @@ def checked(
     for column, name in numbers.items():
         value = pl.col(column).cast(pl.Float64, strict=False)
         kinds[f"{name} is not a number"] = value.is_null() | ~value.is_finite()
-    wrong = pl.lit(False)
-    for kind, condition in kinds.items():
-        found = rows.filter(condition & ~wrong)
-        count = int(found.select(pl.len()).collect(engine="streaming").item())
-        first = found.select("_line", text.alias("_text")).head(SHOWN).collect() if count else pl.DataFrame()
-        bad.add(path, kind, count, [(int(line), str(what)) for line, what in first.iter_rows()])
+    wrong, first_kind = pl.lit(False), {}
+    for kind, condition in kinds.items():  # a row counts once, by the first thing that is wrong with it
+        first_kind[kind] = condition & ~wrong
         wrong = wrong | condition
+    # one pass over the file where all is well, and it is the only one but for the conversion itself
+    sums = [condition.sum().alias(kind) for kind, condition in first_kind.items()]
+    counts = rows.select(pl.len().alias("_rows"), *sums).collect(engine="streaming").row(0, named=True)
+    for kind, condition in first_kind.items():
+        if counts[kind]:
+            first = rows.filter(condition).select("_line", text.alias("_text")).head(SHOWN).collect()
+            bad.add(path, kind, counts[kind], [(int(line), str(what)) for line, what in first.iter_rows()])
     kept = rows.filter(~wrong).drop("_line")
-    if kept.head(1).collect().is_empty():
+    if sum(counts[kind] for kind in kinds) == counts["_rows"]:
         raise DataError(f"{path}: no row can be used; the first problems: {list(bad.count)[:3]}")
     return kept.with_columns(pl.col(list(numbers)).cast(pl.Float64))
