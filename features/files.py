@@ -128,6 +128,12 @@ def recover_folder(path: str | os.PathLike[str]) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def write_error(error: OSError, path: Path) -> MMRecError:
+    """Our error for a file that could not be written."""
+    ours = _translate(error, path, _is_full(error, path.parent))
+    return ours or MMRecError(f"cannot write {path}: {error.strerror or error}")
+
+
 def file_hash(path: str | os.PathLike[str], algorithm: str = "blake2b") -> str:
     """Hash of a file's bytes, read in blocks.
 

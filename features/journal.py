@@ -8,15 +8,17 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from features.base import Float32
 from features.errors import FeatureError, MMRecError
+from features.files import write_error
 
 HASH_BYTES = 16
 _HEAD = struct.Struct("<4sIII")  # magic, rows, numbers in a row, bytes of notes
@@ -50,13 +52,13 @@ class Journal:
         self.offset: dict[bytes, int] = {}
         self.notes: list[dict[str, Any]] = []
         self.dim = 0
-        self._stream: BinaryIO | None = None
+        self._stream: FileIO | None = None
 
     def __enter__(self) -> Journal:
         """Take the lock, read what is there."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = open(self.path, "a+b")
+            self._stream = open(self.path, "a+b", buffering=0)
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._stream.close()  # type: ignore[union-attr]
@@ -64,7 +66,7 @@ class Journal:
                 f"another extraction is writing to {self.path.parent}: wait for it, or choose another --out"
             ) from error
         except OSError as error:
-            raise MMRecError(f"cannot write {self.path}: {error.strerror}") from error
+            raise write_error(error, self.path) from error
         good = self._read()
         self._stream.truncate(good)
         if good == 0:
@@ -112,13 +114,13 @@ class Journal:
         head = _HEAD.pack(_MAGIC, len(rows), rows.shape[1] if len(rows) else 0, len(text))
         body = text + b"".join(hashes) + np.ascontiguousarray(rows).tobytes()
         at = stream.seek(0, 2)
+        record = memoryview(head + hashlib.blake2b(head + body, digest_size=_DIGEST).digest() + body)
         try:
-            stream.write(head + hashlib.blake2b(head + body, digest_size=_DIGEST).digest() + body)
-            stream.flush()
-        except OSError as error:
-            raise MMRecError(
-                f"cannot write {self.path} ({error.strerror}): free some space; what is encoded stays"
-            ) from error
+            while record:
+                record = record[stream.write(record) :]
+        except OSError as error:  # what is encoded so far stays; the half record goes
+            stream.truncate(at)
+            raise write_error(error, self.path) from error
         self._remember(at, len(rows), rows.shape[1] if len(rows) else 0, text, hashes)
 
     def _remember(self, at: int, count: int, dim: int, text: bytes, hashes: Sequence[bytes]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrec.config import as_yaml, parse
@@ -163,6 +163,7 @@ def test_unknown_metrics_are_refused_before_anything_is_read(
     assert not folder.exists()
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=12), st.text(max_size=12))
 def test_any_word_ends_in_options_or_one_line(name: str, value: str) -> None:
     """Whatever is typed: options, or an error of ours of one line; never another exception."""

@@ -17,12 +17,22 @@ import yaml
 
 from features.extract import main as extract
 from mmrec.config import arguments_of, parse
+from mmrec.data.convert import main as convert
+from mmrec.data.describe import main as describe
+from mmrec.data.download import SOURCES
 from mmrec.run import main as run
 from tests.cases.shop import make_shop
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS: dict[str, Callable[[list[str]], int]] = {"mmrec.run": run, "features.extract": extract}
+PROGRAMS: dict[str, Callable[[list[str]], int]] = {
+    "mmrec.run": run,
+    "features.extract": extract,
+    "mmrec.data.describe": describe,
+    "mmrec.data.convert": convert,
+    # It would fetch; tests/data/test_download.py has it do so from a server on this machine.
+    "mmrec.data.download": lambda words: 0 if words[0] in SOURCES else 2,
+}
 # What the README's my.yaml names must be downloaded; the small CLIP that comes along takes the same path.
 SMALL_CLIP = yaml.safe_dump(
     [
@@ -67,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def words_of(command: str) -> tuple[Callable[[list[str]], int], list[str]]:
-    python, flag, module, *words = shlex.split(command)
+    python, flag, module, *words = shlex.split(command, comments=True)
     assert (python, flag) == ("python", "-m")
     return PROGRAMS[module], words
 

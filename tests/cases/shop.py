@@ -129,8 +129,8 @@ def listing(folder: Path) -> dict[str, int]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """What is written under a temporary name, caches too."""
-    return [path for path in folder.rglob(".*") if ".tmp" in path.name]
+    """What is written under a temporary name, caches and journals of extraction too."""
+    return [path for path in folder.rglob(".*") if ".tmp" in path.name or path.suffix == ".journal"]
 
 
 def one_line(error: str) -> str:
