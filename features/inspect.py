@@ -308,7 +308,8 @@ def show(results: Sequence[tuple[FeatureStore, Summary]]) -> None:
         missing = summary.rows - summary.present
         low, middle, high = summary.norms
         manifest = store.manifest
-        encoder = manifest.get("encoder", {})
+        told = ("encoder", "model", "pretrained", "imported", "combine", "reduce", "width")
+        encoder = {key: value for key, value in manifest.get("encoder", {}).items() if key in told}
         lines = {
             "encoder": ", ".join(f"{key} {value}" for key, value in encoder.items()) or "not known",
             "rows": f"{summary.rows:,} of {store.dim} numbers, {store.matrix.dtype}",

@@ -25,6 +25,7 @@ from features.probe import parquet_damage
 from features.sources import Photos
 
 Strings = npt.NDArray[np.str_]
+_ROW = "__row__"  # the number of a row in the file, from 0
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,10 @@ def read_items(
         if photo_column is None:
             names = frame.select(_stripped(image_column)).to_series().to_list()
         else:
-            names = photo_column.gather(frame["__row__"]).to_list()
+            names = photo_column.gather(frame[_ROW]).to_list()
         if photo_column is not None and photo_column.dtype == pl.Boolean:
             everything = photos_from_bytes(photo_column, path, image_column)
-            photos = [everything[row] for row in frame["__row__"]]
+            photos = [everything[row] for row in frame[_ROW]]
         else:
             photos = photos_from_column(names, path, image_column, image_separator, downloads)
     elif image_path:
@@ -143,7 +144,7 @@ def read_items(
 
 
 def _read_table(path: Path, image_column: str | None) -> tuple[pl.DataFrame, pl.Series | None]:
-    """All columns as text (lists, dates and floats of a parquet file in their usual notation), and `__row__`.
+    """All columns as text, dates and floats of parquet in their usual notation, and the rows' numbers.
 
     And the column of photos where it is no text: lists of names, or for bytes whether there are any (they
     stay in the file).
@@ -179,7 +180,7 @@ def _read_table(path: Path, image_column: str | None) -> tuple[pl.DataFrame, pl.
     # pandas makes ids with gaps floats: 7.0 is 7 again
     whole = [name for name in floats if (frame[name].drop_nulls() % 1 == 0).all()]
     frame = frame.with_columns(pl.col(whole).cast(pl.Int64)).with_columns(pl.all().cast(pl.String))
-    return frame.with_row_index("__row__"), photos
+    return frame.drop(_ROW, strict=False).with_row_index(_ROW), photos
 
 
 def _photo_column(path: Path, column: str, kind: pl.DataType) -> pl.Series:
@@ -197,7 +198,9 @@ def _photo_column(path: Path, column: str, kind: pl.DataType) -> pl.Series:
 def _check_columns(frame: pl.DataFrame, path: Path, *columns: str | None) -> None:
     for column in columns:
         if column is not None and column not in frame.columns:
-            raise FeatureError(f"{path} has no column '{column}'{nearest(column, frame.columns)}")
+            raise FeatureError(
+                f"{path} has no column '{column}'{nearest(column, set(frame.columns) - {_ROW})}"
+            )
 
 
 def _unique_ids(

@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/baby"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of epochs.csv and epochs.png")
     chosen = parser.parse_args(argv)
     if not (chosen.data / "baby.inter").is_file():
         raise MMRecError(f"{chosen.data} has no baby.inter; name the folder of Amazon Baby with --data")
@@ -49,7 +51,7 @@ def main(argv: list[str]) -> int:
     threads, rows = torch.get_num_threads(), []
     with tempfile.TemporaryDirectory() as folder:
         inter = save_clicks(chosen.data, Path(folder))
-        for name, case in CASES.items():
+        for name, case in ((name, CASES[name]) for name in chosen.cases):
             peer = _peer(chosen, threads, case, folder, inter)
             theirs: list[float] = []
             between = (
@@ -64,8 +66,8 @@ def main(argv: list[str]) -> int:
                 peer.__exit__()
         if chosen.mmrec is None:
             rows.append(_evaluation(view, valid, test, None, chosen))
-    write_csv(FOLDER / "epochs.csv", rows)
-    draw_ratios(rows, FOLDER / "epochs.png")
+    write_csv(chosen.out / "epochs.csv", rows)
+    draw_ratios(rows, chosen.out / "epochs.png")
     return 0
 
 

@@ -166,3 +166,13 @@ def test_a_parquet_file_that_ends_its_reader_is_one_line(
     monkeypatch.setattr(probe, "_READ", "import os; os.abort()")
     with pytest.raises(FeatureError, match="reading it ended the reading process"):
         read_items(path)
+
+
+def test_rows_have_no_column_of_their_own_to_users(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,__row__,photo\na,9,a.png\nb,9,\n")
+    items = read_items(tmp_path / "items.csv", image_column="photo")
+    assert items.photos == [tmp_path / "a.png", None]
+    with pytest.raises(
+        FeatureError, match=r"no column 'fhoto'; did you mean 'photo'\? known: item_id, photo"
+    ):
+        read_items(tmp_path / "items.csv", image_column="fhoto")
