@@ -33,6 +33,11 @@ class Encoder(ABC):
     """Whether rows have length 1; the mean over an item's photos is brought to it, too."""
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether `encode` keeps the processor busy, so that photos are better read before than meanwhile."""
+        return True
+
+    @property
     @abstractmethod
     def dim(self) -> int:
         """Length F of a row. May load the model; encoders that learn from the corpus know it after `fit`."""

@@ -118,6 +118,11 @@ class _OpenClip(Encoder):
         return load_open_clip(self.model, self.pretrained, device=self.device)
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether the model runs on the processor."""
+        return pick_device(self.device).type == "cpu"
+
+    @property
     def dim(self) -> int:
         """Length of the joint vectors, from the model's configuration."""
         return int(find_clip(self.model, self.pretrained).config["embed_dim"])
