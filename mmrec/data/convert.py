@@ -44,8 +44,8 @@ def convert(
         target: Folder to write, replaced once it is complete.
         source_format: Its layout: own, mmrec, recbole, elliot, movielens, microlens, x-wines, amazon,
             lattice (MMSSL's too) or pyg; found by its files if not given.
-        target_format: Layout to write: own (clicks.parquet, items.parquet), mmrec, recbole, elliot, lattice
-            or pyg.
+        target_format: Layout to write: own (clicks.parquet, items.parquet), mmrec, recbole, elliot, lattice,
+            pyg, or ducho (features only).
         split: Split anew: random, leave_one_out, user_time or global_time.
         split_seed: Seed of the random splits.
         min_rating: Keep interactions rated at least this.

@@ -14,6 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.imported import read_vectors
+from features.store import write_store
 from mmrec.data.convert import READERS, WRITERS, convert, layout_of, main
 from mmrec.data.dataset import load_data
 from mmrec.errors import DataError, MMRecError
@@ -47,7 +49,7 @@ def read(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(folder / "clicks.parquet").sort("user", "item")
 
 
-@pytest.mark.parametrize("layout", sorted(WRITERS))
+@pytest.mark.parametrize("layout", sorted(WRITERS.keys() & READERS.keys()))
 def test_there_and_back_again(tmp_path: Path, layout: str) -> None:
     source = own(tmp_path / "shop")
     convert(str(source), str(tmp_path / "there"), target_format=layout)
@@ -85,6 +87,26 @@ def test_features_go_along_with_their_items(tmp_path: Path) -> None:
     graph = HeteroData.from_dict(torch.load(tmp_path / "graph" / "hetero.pt", weights_only=True))
     assert graph["user", "clicks", "item"].edge_index.tolist() == [[0, 1, 0], [2, 0, 1]]
     assert graph["item"].x_image.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_duchos_files_are_read_back_by_id(tmp_path: Path) -> None:
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    source = own(tmp_path / "shop")
+    blocks = [(np.array([0, 2]), rows[[0, 2]])]
+    ids = np.array(["001", "b", "c.d"])
+    write_store(source / "features" / "image", "image", ids, blocks, lambda: {"key": "k"})
+    convert(str(source), str(tmp_path / "ducho"), target_format="ducho")
+    found, vectors = read_vectors(tmp_path / "ducho" / "image")
+    assert found is not None
+    assert dict(zip(found.tolist(), vectors.tolist(), strict=True)) == {"001": [0, 1], "c.d": [4, 5]}
+    convert(str(source), str(tmp_path / "plain"))
+    assert (tmp_path / "plain" / "features" / "image" / "manifest.json").is_file()
+    with pytest.raises(DataError, match="and the data have none"):
+        convert(str(own(tmp_path / "bare")), str(tmp_path / "o"), target_format="ducho")
+    write_store(source / "features" / "text", "text", np.array(["a/b"]), [(np.array([0]), rows[:1])], dict)
+    with pytest.raises(DataError, match="named by the item id 'a/b'"):
+        convert(str(source), str(tmp_path / "o"), target_format="ducho")
+    assert not (tmp_path / "o").exists()
 
 
 def test_what_was_converted_is_read_by_a_run(tmp_path: Path) -> None:

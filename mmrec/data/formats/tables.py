@@ -244,6 +244,23 @@ def write_elliot(data: Exchange, folder: Path) -> None:
             )
 
 
+def write_ducho(data: Exchange, folder: Path) -> None:
+    """Ducho's output: `<modality>/<item id>.npy`, one vector each; `features.imported` reads such folders.
+
+    Raises:
+        DataError: without features, or for ids that no file can be named by.
+    """
+    if not data.features:
+        raise DataError("Ducho's layout holds features and the data have none")
+    for name, store in data.features.items():
+        ids = store.ids[store.present].tolist()
+        if wrong := next((one for one in ids if "/" in one or "\0" in one or one in (".", "..")), None):
+            raise DataError(f"no file can be named by the item id '{wrong}', which Ducho's layout needs")
+        (folder / name).mkdir()
+        for one, row in zip(ids, np.flatnonzero(store.present), strict=True):
+            np.save(folder / name / f"{one}.npy", np.asarray(store.matrix[row], dtype=np.float32))
+
+
 READERS: Mapping[str, Callable[[Path, BadRows], Exchange]] = {
     "own": read_own,
     "mmrec": read_mmrec,
@@ -258,6 +275,7 @@ WRITERS: Mapping[str, Callable[[Exchange, Path], None]] = {
     "mmrec": write_mmrec,
     "recbole": write_recbole,
     "elliot": write_elliot,
+    "ducho": write_ducho,
 }
 
 
