@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parent
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print, write results.csv."""
+    """Measure, print, write throughput.csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,7 +77,10 @@ def main(argv: list[str]) -> int:
         "torch": torch.__version__,
     }
     print(row)
-    with atomic_file(FOLDER / "results.csv") as path, path.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_file(FOLDER / "throughput.csv") as path,
+        path.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, list(row))
         writer.writeheader()
         writer.writerow(row)
