@@ -18,9 +18,10 @@ _STEPS = 20
 
 
 def fill_missing(view: GraphView, how: Missing) -> GraphView:
-    """The view with features for items that lack them (Malitesta et al. 2024, arXiv:2408.11767).
+    """The view with features for items that lack them.
 
-    Only training clicks are looked at. What was present stays as it is.
+    The ways are those of Malitesta et al. (CIKM 2024), "Do We Really Need to Drop Items with Missing
+    Modalities in Multimodal Recommendation?". Only training clicks are looked at. What was present stays as it is.
 
     Args:
         view: features with zero rows where `present` is False.
