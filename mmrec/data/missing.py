@@ -21,7 +21,7 @@ def fill_missing(view: GraphView, how: Missing) -> GraphView:
     """The view with features for items that lack them.
 
     The ways are those of Malitesta et al. (CIKM 2024), "Do We Really Need to Drop Items with Missing
-    Modalities in Multimodal Recommendation?". Only training clicks are looked at. What was present stays as it is.
+    Modalities in Multimodal Recommendation?". Only training clicks are looked at. What was present stays.
 
     Args:
         view: features with zero rows where `present` is False.
