@@ -12,6 +12,7 @@ from tests.cases.augmentation_cases import AugmentationCase
 
 DIFFERENT: dict[str, dict[str, Any]] = {
     "Compose": {"options": {"steps": [EdgeDrop(0.3), DegreeDrop(0.5)]}, "zero": {"steps": []}},
+    "FeatureNoise": {"zero": {"scale": 0}},
 }
 
 for name, kind in known(Augmentation).items():
