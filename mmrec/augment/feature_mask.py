@@ -13,7 +13,7 @@ from mmrec.graph.view import GraphView
 class FeatureMask(Augmentation):
     """Set each column of each modality to zero with probability `drop`, for all items.
 
-    Masking of node features as in GRACE (Zhu et al. 2020, section 3.3). The item graph stays as it is; models
+    Masking of node features as in GRACE (Zhu et al. 2020). The item graph stays as it is; models
     that take features in see the masked ones.
     """
 
