@@ -178,7 +178,10 @@ def _feed(digest: hashlib.blake2b, part: Hashable) -> None:
         if part.dtype.kind in "UTO":
             _feed(digest, ["array", list(part.shape), part.ravel().tolist()])
             return
-        head, body = f"array:{part.dtype.str}:{part.shape}", np.ascontiguousarray(part).data.cast("B")
+        head, body = (
+            f"array:{part.dtype.str}:{part.shape}",
+            np.ascontiguousarray(part).reshape(-1).view(np.uint8).data,
+        )
         digest.update(f"{len(head)}:{head}".encode())
         digest.update(body)
     elif isinstance(part, bytes):

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from mmrec.binding import arguments, bind, help_of, option_names
 from mmrec.errors import ConfigError, nearest
 from mmrec.models.base import Recommender
-from mmrec.options import ACTIONS, PLUGINS, SECTIONS, run_options
+from mmrec.options import ACTIONS, MADE_OF_A_VIEW, PLUGINS, SECTIONS, SINGLE, run_options
 from mmrec.plugins import known, resolve
 from mmrec.settings import Settings, merge, read_file, read_words, read_yaml
 
@@ -151,16 +151,19 @@ def _bind(settings: Settings) -> Namespace:
     return options
 
 
-def _bind_plugins(value: Any, key: str) -> Namespace | list[Namespace]:
+def _bind_plugins(value: Any, key: str) -> Namespace | list[Namespace] | None:
     """The plug-ins under `key`; one alone may stand without a list."""
-    if key == "model" and isinstance(value, list):
-        raise ConfigError(f"model is a list, {value!r}, expected one class; others go under compare")
+    if key in SINGLE and isinstance(value, list):
+        others = "; others go under compare" if key == "model" else ""
+        raise ConfigError(f"{key} is a list, {value!r}, expected one class{others}")
     bound = []
     for one in value if isinstance(value, list) else [] if value is None else [value]:
         kind, given = _entry(one, key)
         init_args = bind(kind, given, f"{kind.__name__}.", _not_options(PLUGINS[key], kind))
         bound.append(Namespace(class_path=_path(kind), init_args=init_args))
-    return bound[0] if key == "model" else bound
+    if key in SINGLE:
+        return bound[0] if bound else None
+    return bound
 
 
 def _check_top(key: str, model: Any) -> None:
@@ -180,8 +183,8 @@ def _check_top(key: str, model: Any) -> None:
 
 
 def _not_options(base: type[Any], kind: type[Any]) -> frozenset[str]:
-    """A model's first parameter is the view, whatever it is called."""
-    return frozenset(list(inspect.signature(kind).parameters)[:1] if base is Recommender else [])
+    """The first parameter of a model or an auxiliary loss is the view, whatever it is called."""
+    return frozenset(list(inspect.signature(kind).parameters)[:1] if base in MADE_OF_A_VIEW else [])
 
 
 def _path(kind: type[Any]) -> str:
@@ -198,6 +201,8 @@ def _help(options: Namespace) -> str:
         parts.append(help_of(signature, section or "options", section, skip))
     for key, base in PLUGINS.items():
         for plugin in options[key] if isinstance(options[key], list) else [options[key]]:
+            if plugin is None:
+                continue
             kind = plugin_class(base, plugin)
             title = f"{key}: {kind.__name__}" + ("" if key == "model" else ", under init_args")
             parts.append(help_of(kind, title, "model" if key == "model" else None, _not_options(base, kind)))

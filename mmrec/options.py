@@ -8,11 +8,14 @@ from typing import Any
 from features.base import Encoder
 from features.items import Items, read_items
 from mmrec.augment.base import Augmentation
+from mmrec.auxiliary.base import Auxiliary
+from mmrec.auxiliary.view_contrast import Against, Redraw
 from mmrec.binding import Signature
 from mmrec.data.dataset import load_data
 from mmrec.data.missing import Missing
 from mmrec.evaluate.evaluator import Evaluator
 from mmrec.graph.item_graph import add_item_graph
+from mmrec.losses.contrast import Contrast
 from mmrec.models.base import Recommender
 from mmrec.recommend import recommend
 from mmrec.train.loop import fit
@@ -30,6 +33,7 @@ def run_options(
     seed: int = 0,
     model: Plugin | None = None,
     compare: Sequence[Plugin] = (),
+    auxiliary: Sequence[Plugin] = (),
 ) -> None:
     """Options of the top level.
 
@@ -44,6 +48,7 @@ def run_options(
         seed: seed of initialisation, sampling and augmentation.
         model: class name or import path, or {class_path: ..., init_args: {...}}; its options are below.
         compare: models trained beside it, for the table; each as `model`.
+        auxiliary: losses beside the model's own, such as AdversarialFeature or RLMRec; each as `model`.
     """
 
 
@@ -78,14 +83,27 @@ def feature_options(
     """
 
 
-def augment_options(epoch: Sequence[Plugin] = ()) -> None:
-    """Augmentations.
+def augment_options(
+    epoch: Sequence[Plugin] = (),
+    step: Sequence[Plugin] = (),
+    views: Sequence[Plugin] = (),
+    contrast: Plugin | None = None,
+    redraw: Redraw = "step",
+    against: Against = "view",
+) -> None:
+    """Augmentations of the graph that `model` is trained on; `python -m mmrec.augment --list` shows them.
 
     Args:
-        epoch: augmentations of the graph, drawn anew each epoch; each as `model`.
+        epoch: drawn anew each epoch; each as `model`.
+        step: drawn anew each step, after those; for noise inside propagation.
+        views: make two views whose embeddings are contrasted, beside the model's own loss.
+        contrast: loss between the views: InfoNCE (default), AlignUniform, BarlowTwins or CosineBootstrap.
+        redraw: draw views anew each `step`, or each `epoch`, which costs less.
+        against: contrast the two views with each other, or one `view` with the `clean` graph.
     """
 
 
+_PARTS = {"augment", "augment_step", "auxiliary"}  # parameters of `fit` that have sections of their own
 # Section: where its options come from, and the parameters there that are no options.
 SECTIONS: dict[str, tuple[Signature, frozenset[str]]] = {
     "": (run_options, frozenset()),
@@ -94,7 +112,7 @@ SECTIONS: dict[str, tuple[Signature, frozenset[str]]] = {
     "features": (feature_options, frozenset()),
     "graph": (add_item_graph, frozenset({"view", "root", "cache_dir"})),
     "augment": (augment_options, frozenset()),
-    "train": (fit, frozenset({"model", "view", "validate", "monitor", "augment", "seed", "logs"})),
+    "train": (fit, frozenset({"model", "view", "validate", "monitor", "seed", "logs"} | _PARTS)),
     "eval": (Evaluator, frozenset()),
     "recommend": (recommend, frozenset({"model", "data", "held_out"})),
 }
@@ -103,5 +121,11 @@ PLUGINS: dict[str, type[Any]] = {
     "compare": Recommender,
     "features.encoders": Encoder,
     "augment.epoch": Augmentation,
+    "augment.step": Augmentation,
+    "augment.views": Augmentation,
+    "augment.contrast": Contrast,
+    "auxiliary": Auxiliary,
 }
+SINGLE = ("model", "augment.contrast")  # one plug-in, not a list
+MADE_OF_A_VIEW = (Recommender, Auxiliary)  # their first parameter is no option
 ACTIONS = ("config", "print_config", "help")  # words of the command line, not options of a run

@@ -25,12 +25,16 @@ from features.files import atomic_folder, content_hash
 from features.items import Items, read_items
 from features.store import FeatureStore, open_stores
 from mmrec.augment.base import Augmentation, Compose
+from mmrec.auxiliary.base import Auxiliary
+from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.config import arguments_of, make, parse, plugin_class, save_config
 from mmrec.data.dataset import RecData, add_features, load_data
 from mmrec.data.missing import Missing, fill_missing
 from mmrec.errors import ConfigError, DataError, GraphError
 from mmrec.evaluate.evaluator import Evaluator, Scores
 from mmrec.graph.item_graph import add_item_graph
+from mmrec.graph.view import GraphView
+from mmrec.losses.contrast import Contrast
 from mmrec.models.base import Recommender
 from mmrec.recommend import check_options, recommend, write_recommendations
 from mmrec.report.progress import console, logging_to
@@ -52,6 +56,38 @@ class Trained:
     history: History
 
 
+@dataclass(frozen=True)
+class Helpers:
+    """What training has besides the model: augmentations by when they are drawn, and auxiliary losses."""
+
+    epoch: Augmentation | None
+    step: Augmentation | None
+    views: Augmentation | None
+    contrast: dict[str, Any]
+    auxiliary: Sequence[Namespace]
+
+    @classmethod
+    def of(cls, options: Namespace) -> Helpers:
+        """Made now, so that what cannot be made is refused before the data are read."""
+        augment = options.augment
+        made = {
+            name: Compose([make(Augmentation, plugin) for plugin in augment[name]]) if augment[name] else None
+            for name in ("epoch", "step", "views")
+        }
+        contrast = make(Contrast, augment.contrast) if augment.contrast else None
+        how = {"contrast": contrast, "redraw": augment.redraw, "against": augment.against}
+        if contrast and not made["views"]:
+            raise ConfigError("augment.contrast is set and augment.views is not; name augmentations there")
+        return cls(**made, contrast=how, auxiliary=options.auxiliary)
+
+    def arguments(self, view: GraphView) -> dict[str, Any]:
+        """Arguments of `fit`."""
+        auxiliary = [make(Auxiliary, plugin, view) for plugin in self.auxiliary]
+        if self.views:
+            auxiliary.append(ViewContrast(view, augmentation=self.views, **self.contrast))
+        return {"augment": self.epoch, "augment_step": self.step, "auxiliary": auxiliary}
+
+
 def run(options: Namespace) -> dict[str, Any]:
     """Data, features, graphs, training, the one look at test, and the run's folder.
 
@@ -66,12 +102,12 @@ def run(options: Namespace) -> dict[str, Any]:
     run_dir = _run_dir(options)
     evaluator = Evaluator(**options.eval.as_dict())
     check_options(**options.recommend.as_dict())
-    augment = [make(Augmentation, step) for step in options.augment.epoch]
+    helpers = Helpers.of(options)
     with atomic_folder(run_dir) as folder, logging_to(folder / "log.txt"):
         data = prepare(options)
         for what, number in data.report.items():
             log.info("%10s %s", f"{number:,}", what)
-        trained = [train(options, options.model, data, evaluator, folder, augment=augment)]
+        trained = [train(options, options.model, data, evaluator, folder, helpers=helpers)]
         for plugin in options.compare:
             trained.append(
                 train(options, plugin, data, evaluator, folder, taken=[one.name for one in trained])
@@ -107,8 +143,10 @@ def prepare(options: Namespace) -> RecData:
     path = table.pop("path")
     items = read_items(root / path, photo_cache=cache / "photos", **table) if path else None
     data = load_data(items=items, root=root, **settings)
-    classes = [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
-    needs = {part for kind in classes for part in kind.needs}
+    kinds: list[type[Recommender | Auxiliary]] = []
+    kinds += [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
+    kinds += [plugin_class(Auxiliary, plugin) for plugin in options.auxiliary]
+    needs = {part for kind in kinds for part in kind.needs}
     stores = _stores(options.features, items, root, cache) if needs else {}
     data = _with_features(data, stores, options.features.missing)
     if "features" in needs and not data.train.features:
@@ -132,7 +170,7 @@ def train(
     evaluator: Evaluator,
     folder: Path,
     *,
-    augment: Sequence[Augmentation] = (),
+    helpers: Helpers | None = None,
     taken: Sequence[str] = (),
 ) -> Trained:
     """One model, trained on train and chosen on valid.
@@ -143,13 +181,14 @@ def train(
         data: what it is trained on; its test split stays sealed.
         evaluator: gives the monitored metric.
         folder: gets `epochs/<name>/metrics.csv`.
-        augment: applied one after the other at the start of each epoch.
+        helpers: augmentations and auxiliary losses; none for models that are compared.
         taken: names of models trained before; the second LightGCN is called LightGCN-2.
     """
     kind = plugin.class_path.rpartition(".")[2]
     name = next(name for n in count(1) if (name := f"{kind}-{n}" if n > 1 else kind) not in taken)
     with seeded(options.seed, "init"):
         model = make(Recommender, plugin, data.train)
+        helping = helpers.arguments(data.train) if helpers else {}
     monitor = evaluator.of_monitor()
     valid = functools.cache(lambda device: monitor.prepare(data.train.to(device), data.valid))
     history = fit(
@@ -157,8 +196,8 @@ def train(
         data.train,
         lambda model, view: monitor.evaluate(model, view, valid(model.device)),
         monitor=evaluator.monitor,
-        augment=Compose(list(augment)) if augment else None,
         seed=options.seed,
+        **helping,
         **options.train.as_dict(),
     )
     if history.epochs:

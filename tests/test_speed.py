@@ -15,7 +15,8 @@ from experiments.speed.peer import Peer
 from experiments.speed.picture import draw_ratios
 from experiments.speed.propagation import ORDERS, long_tailed, reordered
 from features.errors import MMRecError
-from mmrec.graph.ops import smooth, user_item_matrix
+from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.ops import smooth
 from mmrec.graph.view import GraphView
 from tests.cases.planted import rng, tiny_view
 

@@ -19,7 +19,8 @@ from experiments.speed.bounds import DIM, FLOAT, product_bytes
 from experiments.speed.measure import FOLDER, copy_bandwidth, header, median_seconds, write_csv
 from mmrec.data.dataset import load_data
 from mmrec.errors import GraphError
-from mmrec.graph.ops import smooth, user_item_matrix
+from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.ops import smooth
 from mmrec.graph.view import Backend, GraphView
 from mmrec.train.memory import keep_freed_memory
 

@@ -26,6 +26,14 @@ class Augmentation(ABC):
             rng: source of chance, on the CPU, so that one seed gives one result on every device.
         """
 
+    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
+        """Two augmented views to be contrasted: two draws, unless the augmentation says otherwise."""
+        return self(view, rng), self(view, rng)
+
+    def at(self, epoch: int) -> Augmentation:
+        """What stands in for this in an epoch, from 1: itself, unless its strength is scheduled."""
+        return self
+
 
 class Compose(Augmentation):
     """Several augmentations, one after the other."""
@@ -43,6 +51,20 @@ class Compose(Augmentation):
         for step in self.steps:
             view = step(view, rng)
         return view
+
+    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
+        """Two views; each step goes on from the pair before it if it is the first, else on its own."""
+        first = second = view
+        for number, step in enumerate(self.steps):
+            if number == 0:
+                first, second = step.pair(view, rng)
+            else:
+                first, second = step(first, rng), step(second, rng)
+        return first, second
+
+    def at(self, epoch: int) -> Augmentation:
+        """Its steps of that epoch."""
+        return Compose([step.at(epoch) for step in self.steps])
 
 
 def check_rate(name: str, value: float) -> float:

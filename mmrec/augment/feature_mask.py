@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from mmrec.augment.base import Augmentation, check_rate
@@ -33,4 +31,4 @@ class FeatureMask(Augmentation):
         for name, rows in view.features.items():
             keep = torch.rand(rows.shape[1], generator=rng) >= self.drop
             features[name] = rows * keep.to(rows.device)
-        return replace(view, features=features)
+        return view.changed(features=features)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from mmrec.augment.base import Augmentation
-from mmrec.errors import GraphError
+from mmrec.augment.embedding_noise import check_scale
 from mmrec.graph.view import GraphView
 
 
@@ -22,13 +20,8 @@ class FeatureNoise(Augmentation):
 
         Args:
             scale: standard deviation of the noise, as a share of the column's; at least 0.
-
-        Raises:
-            GraphError: for a scale below 0 or one that is not finite.
         """
-        if not 0 <= scale < float("inf"):
-            raise GraphError(f"FeatureNoise.scale is {scale}, expected a finite number of at least 0")
-        self.scale = scale
+        self.scale = check_scale("FeatureNoise.scale", scale)
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
         """A view with noisy features; missing rows stay zero."""
@@ -40,4 +33,4 @@ class FeatureNoise(Augmentation):
             noise = torch.randn(rows.shape, generator=rng).to(rows.device)
             spread = rows[present].std(dim=0, correction=0) if bool(present.any()) else rows.new_zeros(())
             features[name] = rows + self.scale * spread * noise * present[:, None]
-        return replace(view, features=features)
+        return view.changed(features=features)

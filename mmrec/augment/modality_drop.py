@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from mmrec.augment.base import Augmentation, check_rate
@@ -34,4 +32,4 @@ class ModalityDrop(Augmentation):
             keep = (torch.rand(view.num_items, generator=rng) >= self.drop).to(rows.device)
             present[name] = view.present[name] & keep
             features[name] = rows * present[name][:, None]
-        return replace(view, features=features, present=present)
+        return view.changed(features=features, present=present)

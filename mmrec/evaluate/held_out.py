@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmrec.errors import DataError
-from mmrec.evaluate.topk import Known
+from mmrec.graph.known import Known
 from mmrec.graph.view import GraphView
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmrec.compiled import compiled
+from mmrec.graph.known import Known
 from mmrec.graph.view import GraphView
 from mmrec.models.base import Embeddings, Recommender
 
@@ -26,28 +27,6 @@ def final_embeddings(model: Recommender, view: GraphView) -> Embeddings:
     out = model.for_ranking(model.embed(view))
     model.train(was_training)
     return out
-
-
-class Known:
-    """Items that must not come up, by user: sorted once, looked up for every list."""
-
-    def __init__(self, pairs: Tensor, num_users: int) -> None:
-        """Sort.
-
-        Args:
-            pairs: int64 [2, m], users and items.
-            num_users: U.
-        """
-        self.items = pairs[1, torch.argsort(pairs[0], stable=True)]
-        self.start = torch.zeros(num_users + 1, dtype=torch.int64, device=pairs.device)
-        torch.cumsum(torch.bincount(pairs[0], minlength=num_users), dim=0, out=self.start[1:])
-
-    def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the known items of users [b] are in a table [b, I]: rows and columns."""
-        count = self.start[users + 1] - self.start[users]
-        row = torch.repeat_interleave(torch.arange(len(users), device=users.device), count)
-        first = torch.repeat_interleave(self.start[users] - (count.cumsum(0) - count), count)
-        return row, self.items[first + torch.arange(len(row), device=users.device)]
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor
 from features.files import content_hash
 from mmrec.errors import GraphError, nearest
 from mmrec.graph.cache import Arrays, cached, read_npz
+from mmrec.graph.cooccurrence import cooccurrence_graph
 from mmrec.graph.knn import Search, knn
 from mmrec.graph.view import GraphView
 
@@ -42,8 +43,9 @@ def add_item_graph(
     Args:
         view: clicks and features.
         k: neighbours per item and modality, the item itself included.
-        weights: modality to its share, such as {image: 0.1, text: 0.9}, scaled to sum to one. Default: equal
-            shares of the modalities in `edges`, or of all features where no edges are given.
+        weights: modality to its share, such as {image: 0.1, text: 0.9}, scaled to sum to one; `clicks` is
+            item co-occurrence in the training clicks, k partners each. Default: equal shares of the
+            modalities in `edges`, or of all features where no edges are given.
         weighting: `binary` gives each of k neighbours 1/k (FREEDOM); `cosine` weighs them by similarity,
             negatives as zero, with symmetric degree normalisation (LATTICE).
         edges: modality to an .npz of ready edges, used instead of features: int arrays row and col of item
@@ -61,10 +63,12 @@ def add_item_graph(
         GraphError: for unknown modalities, an .npz that does not fit, or nothing to build from.
     """
     given = {name: root / path for name, path in (edges or {}).items()}
-    shares = _shares(weights, given or view.features, {**view.features, **given})
+    shares = _shares(weights, given or view.features, {"clicks": None, **view.features, **given})
     parts = {}
     for name in shares:
-        if name in given:
+        if name == "clicks" and name not in {**given, **view.features}:
+            parts[name] = cooccurrence_graph(view, "items", k=k, cache_dir=cache_dir)
+        elif name in given:
             parts[name] = _given_edges(given[name], view.num_items, weighting)
         else:
             options: dict[str, Any] = {"k": k, "search": search, "exact_up_to": exact_up_to}
@@ -101,7 +105,7 @@ def fuse(
 def _shares(
     weights: dict[str, float] | None, default: Mapping[str, object], known: Mapping[str, object]
 ) -> dict[str, float]:
-    if not known:
+    if not default and weights is None:
         raise GraphError("no item graph can be built: there are no features and no graph.edges; give one")
     if weights is None:
         weights = dict.fromkeys(default, 1.0)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from mmrec.errors import GraphError
 from mmrec.graph import native
-from mmrec.graph.view import Backend, GraphView
+from mmrec.graph.view import Backend, Inside
 
 # Torch says once per process that CSR is in beta; the products used here are tested against dense ones.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
-Readout = Literal["mean", "sum", "last"]
+Readout = Literal["mean", "sum", "last", "mean_but_first"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,23 @@ class SparseMatrix:
             has the measurements); `csr` is torch's sparse product; `scatter` gathers rows and sums segments
             with torch_scatter, slower but without torch's sparse tensors, for devices whose sparse product is
             missing. `auto` is `native` where it fits, else `csr`.
+        inside: changes of each layer, as in the view.
+        layers: a matrix for each layer in turn, as in the view; empty where all are this one.
+        low_rank: left and right [R, q] whose product, left @ right.T, stands for this matrix in what each
+            layer gives; the next layer still starts from this matrix (LightGCL, Cai et al. 2023, eq. 6).
     """
 
     csr: Tensor
     transposed: Tensor
     backend: Backend = "auto"
+    inside: tuple[Inside, ...] = ()
+    layers: tuple[SparseMatrix, ...] = ()
+    low_rank: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """True where every layer is one and the same product."""
+        return not self.inside and not self.layers and self.low_rank is None
 
     def multiply(self, x: Tensor, *, add: Tensor | None = None, scale: float = 1.0) -> Tensor:
         """Scale * (add + matrix @ x) without autograd: dense [C, D] and [R, D] to [R, D]."""
@@ -63,45 +75,8 @@ def sparse_matrix(
         shape: (R, C).
         backend: see `SparseMatrix`.
     """
-    forward = _csr(row, col, weight, shape)
-    return SparseMatrix(forward, _csr(col, row, weight, (shape[1], shape[0])), backend)
-
-
-def user_item_matrix(view: GraphView) -> SparseMatrix:
-    """The bipartite graph with symmetric normalisation, users first: [U + I, U + I].
-
-    A_ui = w_ui / sqrt(d_u d_i) with weighted degrees d over the view's own clicks and no self loop (LightGCN,
-    He et al. 2020, eq. 3); the row of a node without clicks is empty. Made once per view.
-    """
-    if "user_item" not in view.derived:
-        users, items = view.edge_index[0], view.edge_index[1] + view.num_users
-        weight = _weights(view.edge_weight, users)
-        row, col = torch.cat([users, items]), torch.cat([items, users])
-        size = view.num_users + view.num_items
-        both = torch.cat([weight, weight])
-        degree = torch.zeros(size, dtype=both.dtype, device=both.device).index_add_(0, row, both)
-        scale = degree.rsqrt().masked_fill_(degree <= 0, 0.0)
-        matrix = _csr(row, col, both * scale[row] * scale[col], (size, size))
-        view.derived["user_item"] = SparseMatrix(matrix, matrix, view.backend)
-    found: SparseMatrix = view.derived["user_item"]
-    return found
-
-
-def item_matrix(view: GraphView) -> SparseMatrix:
-    """The item-item graph as it stands in the view: [I, I]; made once per view.
-
-    Raises:
-        GraphError: if the view has no item graph.
-    """
-    if view.item_edge_index is None:
-        raise GraphError("the model needs an item graph and the data has none; give features or graph.edges")
-    if "item" not in view.derived:
-        row, col = view.item_edge_index
-        shape = (view.num_items, view.num_items)
-        weight = _weights(view.item_edge_weight, row)
-        view.derived["item"] = sparse_matrix(row, col, weight, shape, backend=view.backend)
-    found: SparseMatrix = view.derived["item"]
-    return found
+    forward = csr(row, col, weight, shape)
+    return SparseMatrix(forward, csr(col, row, weight, (shape[1], shape[0])), backend)
 
 
 def propagate(matrix: SparseMatrix, x: Tensor) -> Tensor:
@@ -127,15 +102,49 @@ def smooth(matrix: SparseMatrix, x: Tensor, *, n_layers: int, readout: Readout =
         matrix: [V, V] ([R, C] for one layer with `last`).
         x: layer 0, [V, D].
         n_layers: L; 0 gives x back.
-        readout: `mean` of layers 0..L (LightGCN eq. 8), their `sum`, or the `last` layer alone (FREEDOM's
-            item graph).
+        readout: `mean` of layers 0..L (LightGCN eq. 8), their `sum`, the `last` layer alone (FREEDOM's
+            item graph), or `mean_but_first`, of layers 1..L (SimGCL).
 
     Raises:
         GraphError: for a negative number of layers.
     """
     check_layers(n_layers)
+    if not matrix.is_plain:
+        return _layer_by_layer(matrix, x, n_layers, readout)
     result: Tensor = _Smooth.apply(x, matrix, n_layers, readout)  # type: ignore[no-untyped-call]
     return result
+
+
+def one_layer(matrix: SparseMatrix, x: Tensor, number: int) -> Tensor:
+    """Layer `number` (from 1) of the one before, [V, D], without what the view asks for inside."""
+    step = matrix.layers[(number - 1) % len(matrix.layers)] if matrix.layers else matrix
+    result: Tensor = _Smooth.apply(x, step, 1, "last")  # type: ignore[no-untyped-call]
+    return result
+
+
+def layer_outputs(matrix: SparseMatrix, x: Tensor, n_layers: int) -> list[Tensor]:
+    """Layers 0..L, each [V, D], with whatever the view asks for inside: for models that look at each."""
+    out, current = [x], x
+    for number in range(1, check_layers(n_layers) + 1):
+        before, current = current, one_layer(matrix, current, number)
+        if matrix.low_rank is None:
+            for change in matrix.inside:
+                current = change(current, number)
+            out.append(current)
+        else:
+            left, right = matrix.low_rank
+            out.append(left @ (right.T @ before))
+    return out
+
+
+def _layer_by_layer(matrix: SparseMatrix, x: Tensor, n_layers: int, readout: Readout) -> Tensor:
+    layers = layer_outputs(matrix, x, n_layers)
+    if readout == "last":
+        return layers[-1]
+    if readout == "mean_but_first" and n_layers:
+        layers = layers[1:]
+    total = torch.stack(layers).sum(dim=0)
+    return total if readout == "sum" else total / len(layers)
 
 
 def row_differences(table: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -186,7 +195,7 @@ def smooth_rows(
         [n, D] and [n, D].
     """
     check_layers(n_layers)
-    if n_layers == 0 or backend_of(matrix.backend, matrix.csr, x) != "native":
+    if n_layers == 0 or not matrix.is_plain or backend_of(matrix.backend, matrix.csr, x) != "native":
         final = smooth(matrix, x, n_layers=n_layers, readout=readout)
         return final.index_select(0, nodes), x.index_select(0, nodes)
     rows: tuple[Tensor, Tensor] = _SmoothRows.apply(  # type: ignore[no-untyped-call]
@@ -212,8 +221,8 @@ class _SmoothRows(torch.autograd.Function):
         total, add = x, None if readout == "last" else x
         for _ in range(n_layers - 1):
             total = native.multiply(matrix.csr, total, add=add)
-        scale = _scale(readout, n_layers)
-        final = native.multiply(matrix.csr, total, add=add, scale=scale, rows=distinct)
+        scale, last_add = _scale(readout, n_layers), add if readout != "mean_but_first" else None
+        final = native.multiply(matrix.csr, total, add=last_add, scale=scale, rows=distinct)
         return final.index_select(0, places), x.index_select(0, nodes)
 
     @staticmethod
@@ -223,7 +232,7 @@ class _SmoothRows(torch.autograd.Function):
         # The gradient stays as short as it came, with a row of zeros at its end for nodes that have none.
         coming = grads[0].new_zeros(ctx.count + 1, grads[0].shape[1]).index_add_(0, places, grads[0])
         add = None if ctx.readout == "last" else coming
-        last_add = coming.clone() if add is not None else torch.zeros_like(coming)
+        last_add = coming.clone() if ctx.readout in ("mean", "sum") else torch.zeros_like(coming)
         last_add.index_add_(0, places, grads[1] / scale)
         total = coming
         for left in reversed(range(ctx.n_layers)):
@@ -239,7 +248,7 @@ class _SmoothRows(torch.autograd.Function):
 
 
 def _scale(readout: Readout, n_layers: int) -> float:
-    return 1 / (n_layers + 1) if readout == "mean" else 1.0
+    return 1 / (n_layers + 1) if readout == "mean" else 1 / n_layers if readout == "mean_but_first" else 1.0
 
 
 class _Smooth(torch.autograd.Function):
@@ -267,10 +276,12 @@ def _read_out(multiply: Callable[..., Tensor], x: Tensor, n_layers: int, readout
     total = x
     for _ in range(n_layers - 1):
         total = multiply(total, add=x)
-    return multiply(total, add=x, scale=_scale(readout, n_layers))
+    last_add = None if readout == "mean_but_first" else x
+    return multiply(total, add=last_add, scale=_scale(readout, n_layers))
 
 
-def _csr(row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int]) -> Tensor:
+def csr(row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Coordinates as torch's sparse CSR; repeats stay side by side."""
     order = torch.argsort(row * shape[1] + col)  # rows in order, columns in order within a row
     start = torch.zeros(shape[0] + 1, dtype=torch.int64, device=row.device)
     torch.cumsum(torch.bincount(row, minlength=shape[0]), dim=0, out=start[1:])
@@ -283,10 +294,6 @@ def _quietly_csr(start: Tensor, column: Tensor, value: Tensor, shape: tuple[int,
     with warnings.catch_warnings():  # that CSR is in beta is nothing a user of this project can act on
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
         return torch.sparse_csr_tensor(start, column, value, shape, check_invariants=False)
-
-
-def _weights(weight: Tensor | None, like: Tensor) -> Tensor:
-    return torch.ones(len(like), device=like.device) if weight is None else weight
 
 
 def backend_of(backend: Backend, csr: Tensor, x: Tensor) -> Backend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 Backend = Literal["auto", "native", "csr", "scatter"]
+
+
+class Inside(Protocol):
+    """A change of embeddings inside propagation, such as noise after each layer."""
+
+    def __call__(self, layer: Tensor, number: int) -> Tensor:
+        """Layer `number` (from 1), [U + I, D], changed; the same for the same arguments."""
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value to compare by
@@ -35,6 +42,11 @@ class GraphView:
         features: modality -> float32 [I, F].
         present: modality -> bool [I]; a missing photo is False here, never just a zero row.
         backend: how products with the graphs are computed, see `mmrec.graph.ops.SparseMatrix`.
+        inside: changes of the embeddings after each layer over the user-item graph.
+        layers: a view for each of these layers, in turn, where they are not to be the same graph.
+        low_rank: (P [U, q], Q [I, q]) whose product stands for the normalised clicks in what layers give.
+        frozen: graphs made of the clean view, by name; handed on by `replace`, so that a view made from this
+            one has the graphs that were frozen before it was changed.
     """
 
     num_users: int
@@ -46,7 +58,12 @@ class GraphView:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     present: Mapping[str, Tensor] = field(default_factory=dict)
     backend: Backend = "auto"
-    # Sparse matrices derived from this view, made once and kept as long as the view (see `mmrec.graph.ops`).
+    inside: tuple[Inside, ...] = ()
+    layers: tuple[GraphView, ...] = ()
+    low_rank: tuple[Tensor, Tensor] | None = None
+    frozen: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    # What was derived from this view, made once and kept as long as the view; keys begin with what it was
+    # made from, as in _DERIVED_FROM: "clicks: user_item" (see `mmrec.graph.matrices`).
     # Not an init field, so that `dataclasses.replace` starts the new view with an empty one.
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -75,10 +92,18 @@ class GraphView:
             keep: positions in [0, E) or a bool mask [E]. Order is kept for a mask.
         """
         weight = None if self.edge_weight is None else self.edge_weight[keep]
-        view = replace(self, edge_index=self.edge_index[:, keep], edge_weight=weight)
-        if "item" in self.derived:
-            # Clicks have no part in it, and sorting it anew would cost as much as a step.
-            view.derived["item"] = self.derived["item"]
+        return self.changed(edge_index=self.edge_index[:, keep], edge_weight=weight)
+
+    def changed(self, **fields: Any) -> GraphView:
+        """The same view with other values of some fields, as `dataclasses.replace` makes it.
+
+        What was derived from fields that stay is handed on: sorting a graph anew would cost as much as a
+        step. So prefer this to `replace` in augmentations.
+        """
+        view = replace(self, **fields)
+        gone = {part for part, names in _DERIVED_FROM.items() if fields.keys() & names}
+        kept = {key: value for key, value in self.derived.items() if key.partition(":")[0] not in gone}
+        view.derived.update(kept)
         return view
 
     def to(self, device: torch.device | str) -> GraphView:
@@ -97,6 +122,8 @@ class GraphView:
             item_edge_weight=move(self.item_edge_weight),
             features={name: matrix.to(device) for name, matrix in self.features.items()},
             present={name: mask.to(device) for name, mask in self.present.items()},
+            layers=tuple(layer.to(device) for layer in self.layers),
+            low_rank=self.low_rank and (self.low_rank[0].to(device), self.low_rank[1].to(device)),
         )
 
     def to_pyg(self) -> HeteroData:
@@ -153,6 +180,28 @@ class GraphView:
             features={name: items[name] for name in names},
             present={name: items[f"{name}_present"] for name in names},
         )
+
+
+_DERIVED_FROM = {
+    "clicks": {"edge_index", "edge_weight", "backend"},
+    "links": {"item_edge_index", "item_edge_weight", "backend"},
+    "features": {"features", "present"},
+    "layers": {"edge_index", "edge_weight", "backend", "inside", "layers", "low_rank"},
+    "mixed": {"edge_index", "edge_weight", "item_edge_index", "item_edge_weight"},
+}
+
+
+def item_links(view: GraphView, who: str) -> tuple[Tensor, Tensor]:
+    """Links of the item graph and their weights, [2, S] and [S].
+
+    Raises:
+        GraphError: if the view has no item graph, naming `who` needs it.
+    """
+    if view.item_edge_index is None:
+        found = "the view has none; choose a model with one, such as FREEDOM"
+        raise GraphError(f"{who} changes the item graph and {found}")
+    weight = view.item_edge_weight
+    return view.item_edge_index, torch.ones(view.item_edge_index.shape[1]) if weight is None else weight
 
 
 def _check_edges(name: str, index: Tensor, weight: Tensor | None, shape: tuple[int, int]) -> None:

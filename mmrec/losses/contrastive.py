@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,3 +42,132 @@ class _MeanCosine(torch.autograd.Function):
         scale = grads[0] / (len(online) * length)
         away = torch.where(length > _EPS, -cosine / length, 0.0)
         return torch.addcmul(direction, online, away[:, None]).mul_(scale[:, None]), None
+
+
+def info_nce(
+    anchors: Tensor,
+    partners: Tensor,
+    temperature: float,
+    *,
+    candidates: Tensor | None = None,
+    among_anchors: bool = False,
+    chunk: int = 1024,
+) -> Tensor:
+    """Mean over rows of -log( e^{cos(x, y) / t} / sum over candidates c of e^{cos(x, c) / t} ).
+
+    Similarities are made `chunk` rows at a time, forward and backward, and never kept: memory is bounded by
+    chunk x candidates. Rows should be of distinct nodes, or a node competes with itself.
+
+    Args:
+        anchors: x, [n, D].
+        partners: y, [n, D].
+        temperature: t, above 0.
+        candidates: [N, D], partners included (all users, say); the partners [n, D] by default.
+        among_anchors: other anchors compete too: adds e^{cos(x, x') / t} over x' other than x (GRACE; MMHCL).
+        chunk: rows at a time.
+    """
+    x, y = normalize(anchors, dim=1, eps=_EPS), normalize(partners, dim=1, eps=_EPS)
+    among = y if candidates is None else normalize(candidates, dim=1, eps=_EPS)
+    total = log_sum_exp(x / temperature, among, chunk)
+    if among_anchors:
+        total = torch.logaddexp(total, log_sum_exp(x / temperature, x, chunk, without_self=True))
+    return (total - (x * y).sum(dim=1) / temperature).mean()
+
+
+def log_sum_exp(x: Tensor, y: Tensor, chunk: int, *, without_self: bool = False) -> Tensor:
+    """Log of sum_j exp(x_i . y_j) for each row: [n, D] and [N, D] to [n], in bounded memory."""
+    result: Tensor = _LogSumExp.apply(x, y, chunk, without_self)
+    return result
+
+
+class _LogSumExp(torch.autograd.Function):
+    """Products are made again in backward, where they become a softmax: nothing of size n x N is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, chunk: int, without_self: bool) -> Tensor:
+        parts = [
+            torch.logsumexp(_similarities(x, y, start, chunk, without_self), dim=1)
+            for start in range(0, len(x), chunk)
+        ]
+        out = torch.cat(parts) if parts else x.new_empty(0)
+        ctx.save_for_backward(x, y, out)
+        ctx.chunk, ctx.without_self = chunk, without_self
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, y, out = ctx.saved_tensors
+        grad_x, grad_y = torch.empty_like(x), torch.zeros_like(y)
+        for start in range(0, len(x), ctx.chunk):
+            stop = start + ctx.chunk
+            share = _similarities(x, y, start, ctx.chunk, ctx.without_self)
+            share.sub_(out[start:stop, None]).exp_().nan_to_num_(0.0).mul_(grads[0][start:stop, None])
+            grad_x[start:stop] = share @ y
+            grad_y.addmm_(share.T, x[start:stop])
+        return grad_x, grad_y, None, None
+
+
+def _similarities(x: Tensor, y: Tensor, start: int, chunk: int, without_self: bool) -> Tensor:
+    tile = x[start : start + chunk] @ y.T
+    if without_self:
+        rows = torch.arange(len(tile), device=x.device)
+        tile[rows, rows + start] = -torch.inf
+    return tile
+
+
+def alignment(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance of partners on the unit sphere (Wang and Isola 2020), [n, D] each."""
+    apart = normalize(first, dim=1, eps=_EPS) - normalize(second, dim=1, eps=_EPS)
+    return apart.square().sum(dim=1).mean()
+
+
+def uniformity(rows: Tensor, similar: Tensor | None = None) -> Tensor:
+    """Log of the mean over pairs a < b of exp(-2 |x_a - x_b|^2) on the unit sphere (Wang and Isola 2020).
+
+    Args:
+        rows: [n, D].
+        similar: [n, n] wanted similarities in [-1, 1]: pairs then add exp(4 (cos(x_a, x_b) - s_ab)), so that
+            those that should be close are pushed apart less (calibrated uniformity; CM3, arXiv:2508.01226).
+            All ones is the plain loss.
+    """
+    if len(rows) < 2:
+        return rows.sum() * 0
+    unit = normalize(rows, dim=1, eps=_EPS)
+    cosines = unit @ unit.T  # |a - b|^2 = 2 - 2 cos
+    exponent = 4 * (cosines - (1 if similar is None else similar))
+    # Each pair stands twice in the square; the diagonal is left out.
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    square = exponent.masked_fill(itself, -torch.inf)
+    return torch.logsumexp(square.flatten(), dim=0) - math.log(len(rows) * (len(rows) - 1))
+
+
+def align_uniform(first: Tensor, second: Tensor, gamma: float) -> Tensor:
+    """Alignment + gamma times the mean of both uniformities (DirectAU, Wang et al. 2022, eq. 8-10)."""
+    return alignment(first, second) + gamma * (uniformity(first) + uniformity(second)) / 2
+
+
+def barlow(first: Tensor, second: Tensor, off_diagonal: float) -> Tensor:
+    """Sum_i (1 - c_ii)^2 + off_diagonal sum_{i != j} c_ij^2, c the correlation of columns of two [n, D]."""
+
+    def standard(rows: Tensor) -> Tensor:
+        centred = rows - rows.mean(dim=0)
+        return centred / torch.linalg.vector_norm(centred, dim=0).clamp(min=_EPS)
+
+    correlation = standard(first).T @ standard(second)
+    same = torch.diagonal(correlation)
+    return (1 - same).square().sum() + off_diagonal * (correlation.square().sum() - same.square().sum())
+
+
+def decorrelation(first: Tensor, second: Tensor) -> Tensor:
+    """Mean square of X'Y, columns centred and rows divided by their length: 0 if nothing is shared (REARM).
+
+    Args:
+        first: [n, D].
+        second: [n, E].
+    """
+
+    def prepare(rows: Tensor) -> Tensor:
+        centred = rows - rows.mean(dim=0)
+        return centred / (torch.linalg.vector_norm(centred.detach(), dim=1, keepdim=True) + 1e-6)
+
+    return (prepare(first).T @ prepare(second)).square().mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -24,3 +25,15 @@ def bpr_loss(users: Tensor, difference: Tensor) -> Tensor:
         difference: clicked minus not clicked, [B, D].
     """
     return softplus(-(users * difference).sum(dim=1)).mean()
+
+
+def sampled_softmax(positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Mean of -log( e^{p / t} / (e^{p / t} + sum_j e^{n_j / t}) ).
+
+    Args:
+        positive: scores of clicked items [B].
+        negatives: scores of drawn items [B, n].
+        temperature: t, above 0.
+    """
+    scores = torch.cat([positive[:, None], negatives], dim=1) / temperature
+    return (torch.logsumexp(scores, dim=1) - scores[:, 0]).mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrec.errors import ConfigError
-from mmrec.graph.ops import SparseMatrix, check_layers, smooth, smooth_rows
+from mmrec.graph.ops import Readout, SparseMatrix, check_layers, smooth, smooth_rows
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr_loss
 
@@ -40,11 +40,15 @@ class Embeddings:
         """All items [I, D]."""
         return self._all[1]
 
+    def of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of some users [n] and items [m]: [n, D] and [m, D]."""
+        return self.users.index_select(0, users), self.items.index_select(0, items)
+
     def rows(self, batch: Batch) -> Rows:
         """Those of a batch; ask once per step, as each time costs a pass over the gradient."""
-        both = self.items.index_select(0, torch.cat([batch.items, batch.negatives]))
-        items, negatives = both.chunk(2)
-        return Rows(self.users.index_select(0, batch.users), items, negatives)
+        users, both = self.of(batch.users, torch.cat([batch.items, batch.negatives.flatten()]))
+        items, negatives = torch.split(both, [len(batch.items), batch.negatives.numel()])
+        return Rows(users, items, negatives)
 
 
 class Propagated(Embeddings):
@@ -53,30 +57,46 @@ class Propagated(Embeddings):
     A training step looks at a batch's rows only, and then others are not computed (`smooth_rows`).
     """
 
-    def __init__(self, matrix: SparseMatrix, table: Tensor, num_users: int, *, n_layers: int) -> None:
+    def __init__(
+        self,
+        matrix: SparseMatrix,
+        table: Tensor,
+        num_users: int,
+        *,
+        n_layers: int,
+        readout: Readout = "mean",
+    ) -> None:
         """Keep what they will be computed from.
 
         Args:
             matrix: normalised user-item graph [U + I, U + I].
             table: layer 0, [U + I, D].
             num_users: U.
-            n_layers: number of layers, of which the mean is taken.
+            n_layers: number of layers.
+            readout: what is made of the layers.
         """
         self.matrix, self.table, self.num_users = matrix, table, num_users
-        self.n_layers = check_layers(n_layers)
+        self.n_layers, self.readout = check_layers(n_layers), readout if n_layers else "mean"
 
     @cached_property
     def _all(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        out = smooth(self.matrix, self.table, n_layers=self.n_layers)
+        out = smooth(self.matrix, self.table, n_layers=self.n_layers, readout=self.readout)
         users, items = torch.split(out, [self.num_users, len(out) - self.num_users])
         return users, items
 
+    def of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of some users and items; no others are computed."""
+        nodes = torch.cat([users, items + self.num_users])
+        final, self.first = smooth_rows(
+            self.matrix, self.table, nodes, n_layers=self.n_layers, readout=self.readout
+        )
+        of_users, of_items = torch.split(final, [len(users), len(items)])
+        return of_users, of_items
+
     def rows(self, batch: Batch) -> Rows:
         """Those of a batch, with their rows of layer 0."""
-        nodes = batch.nodes(self.num_users)
-        final, first = smooth_rows(self.matrix, self.table, nodes, n_layers=self.n_layers)
-        users, items, negatives = final.chunk(3)
-        return Rows(users, items, negatives, first)
+        rows = super().rows(batch)
+        return replace(rows, first=self.first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +123,8 @@ class Batch:
     Attributes:
         users: who clicked.
         items: what they clicked.
-        negatives: an item of the training clicks that the user did not click in training.
+        negatives: an item of the training clicks that the user did not click in training; [B, n] for models
+            that ask for n of them.
         rng: generator on the device of the tensors.
     """
 
@@ -126,6 +147,8 @@ class Recommender(nn.Module, ABC):
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset()  # parts of a view that the model cannot do without
+    batches: ClassVar[Literal["pairs", "users"]] = "pairs"  # an epoch is every click once, or every user once
+    n_negatives: int = 1  # drawn for each pair
 
     def __init__(self, view: GraphView) -> None:
         """Remember the sizes.
@@ -144,6 +167,22 @@ class Recommender(nn.Module, ABC):
     @abstractmethod
     def embed(self, view: GraphView) -> Embeddings:
         """Embeddings of all users and items; called once per training step and once per evaluation."""
+
+    def forward(self, view: GraphView) -> Embeddings:
+        """`embed`, as torch calls it."""
+        return self.embed(view)
+
+    def embed_in_training(self, view: GraphView, rng: torch.Generator) -> Embeddings:
+        """What a training step takes; for models whose forward pass draws, which `embed` never does.
+
+        Args:
+            view: the view of this step.
+            rng: source of chance, on the device of the view.
+        """
+        return self.embed(view)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before the first step of each epoch, from 1; for models with a schedule."""
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """Named scalar losses of one step, summed in the training loop; BPR on dot products by default.

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mmrec.errors import ConfigError
-from mmrec.graph.ops import smooth, user_item_matrix
+from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.ops import smooth
 from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import cosine_distance
 from mmrec.losses.regularisers import l2

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from mmrec.errors import ConfigError
-from mmrec.graph.ops import SparseMatrix, item_matrix, smooth, smooth_rows, user_item_matrix
+from mmrec.graph.matrices import item_matrix, user_item_matrix
+from mmrec.graph.ops import SparseMatrix, smooth, smooth_rows
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import L2
-from mmrec.models.base import Batch, Embeddings, Part, Propagated, Rows
+from mmrec.models.base import Batch, Embeddings, Part, Propagated
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.modalities import ModalityProjection
 
@@ -31,15 +32,13 @@ class _WithNear(Propagated):
         near = smooth(self.item_graph, self._items(), n_layers=self.n_item_layers, readout="last")
         return users, items + near
 
-    def rows(self, batch: Batch) -> Rows:
-        """Those of a batch, with their rows of layer 0."""
-        rows = super().rows(batch)
-        items = torch.cat([batch.items, batch.negatives])
+    def of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of some users and items."""
+        of_users, of_items = super().of(users, items)
         near, _ = smooth_rows(
             self.item_graph, self._items(), items, n_layers=self.n_item_layers, readout="last"
         )
-        to_items, to_negatives = near.chunk(2)
-        return replace(rows, items=rows.items + to_items, negatives=rows.negatives + to_negatives)
+        return of_users, of_items + near
 
     def _items(self) -> Tensor:
         return torch.split(self.table, [self.num_users, len(self.table) - self.num_users])[1]

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmrec.graph.ops import user_item_matrix
+from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.ops import Readout
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import L2, l2
@@ -29,6 +30,7 @@ class LightGCN(Recommender):
         reg: float = 1e-4,
         l2: L2 = "squared",
         init: Literal["normal", "xavier"] = "normal",
+        skip_first: bool = False,
     ) -> None:
         """Make one table of users and items.
 
@@ -39,14 +41,17 @@ class LightGCN(Recommender):
             reg: strength of the L2 penalty on the batch's rows of E0; 0 leaves it out.
             l2: `squared` as in the paper; `unsquared` as in the MMRec toolbox, whose settings have reg 1e-3.
             init: `normal` is N(0, 0.1^2) (the authors' code); `xavier` is xavier-uniform (MMRec).
+            skip_first: leave layer 0 out of the mean, as SimGCL does (Yu et al. 2022).
         """
         super().__init__(view)
         self.n_layers, self.reg, self.l2 = n_layers, reg, l2
+        self.readout: Readout = "mean_but_first" if skip_first else "mean"
         self.table = embedding_table((view.num_users, view.num_items), dim, init)
 
     def embed(self, view: GraphView) -> Embeddings:
         """Mean of the layers."""
-        return Propagated(user_item_matrix(view), self.table, self.num_users, n_layers=self.n_layers)
+        matrix = user_item_matrix(view)
+        return Propagated(matrix, self.table, self.num_users, n_layers=self.n_layers, readout=self.readout)
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`bpr` on the propagated rows, `l2` on the rows of layer 0."""

@@ -15,15 +15,24 @@ class Adam:
     because its step costs a third of a millisecond besides the kernel, with steps of five.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None:
         """Keep the parameters; state comes with their first gradient.
 
         Args:
             parameters: leaf tensors that require gradients.
             lr: learning rate; may be set anew before any step.
             weight_decay: added to the gradient, times the parameter (L2).
+            decoupled: take it off the parameter instead (AdamW, Loshchilov and Hutter 2019).
         """
         self.parameters, self.lr, self.weight_decay = list(parameters), lr, weight_decay
+        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         self.state: dict[Tensor, tuple[Tensor, Tensor, Tensor]] = {}
 
     @torch.no_grad()
@@ -38,7 +47,7 @@ class Adam:
                 self.state[parameter] = (*zeros, torch.zeros((), device=parameter.device))
         means, squares, steps = zip(*(self.state[parameter] for parameter in moved), strict=True)
         torch._foreach_add_(list(steps), 1)
-        torch._fused_adam_(
+        self.kernel(
             moved,
             [parameter.grad for parameter in moved if parameter.grad is not None],
             *(list(means), list(squares), [], list(steps)),

@@ -40,9 +40,11 @@ class Runtime:
         """Gradients, scaled where the precision needs it."""
         loss.backward()
 
-    def adam(self, parameters: Sequence[Tensor], *, lr: float, weight_decay: float) -> Optimizer:
+    def adam(
+        self, parameters: Sequence[Tensor], *, lr: float, weight_decay: float, decoupled: bool = False
+    ) -> Optimizer:
         """The optimizer."""
-        return Adam(parameters, lr=lr, weight_decay=weight_decay)
+        return Adam(parameters, lr=lr, weight_decay=weight_decay, decoupled=decoupled)
 
     def set_lr(self, optimizer: Any, lr: float) -> None:
         """The learning rate from now on."""
@@ -64,9 +66,11 @@ class _WithFabric(Runtime):
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
 
-    def adam(self, parameters: Sequence[Tensor], *, lr: float, weight_decay: float) -> Optimizer:
-        fused = self.device.type != "mps"
-        made = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    def adam(
+        self, parameters: Sequence[Tensor], *, lr: float, weight_decay: float, decoupled: bool = False
+    ) -> Optimizer:
+        fused, kind = self.device.type != "mps", torch.optim.AdamW if decoupled else torch.optim.Adam
+        made = kind(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
         return self.fabric.setup_optimizers(made)  # type: ignore[return-value]
 
     def set_lr(self, optimizer: Any, lr: float) -> None:

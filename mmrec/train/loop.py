@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation
+from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError, TrainingError
 from mmrec.evaluate.evaluator import Scores
 from mmrec.graph.view import GraphView
-from mmrec.models.base import Recommender
+from mmrec.models.base import Batch, Recommender
 from mmrec.report.progress import bar
 from mmrec.train.device import Device, Precision, runtime
-from mmrec.train.sampler import PairSampler
+from mmrec.train.sampler import PairSampler, UserSampler
 from mmrec.train.stopping import EarlyStopping
 from mmrec.train.streams import seeded, stream
 
@@ -48,6 +49,8 @@ def fit(
     *,
     monitor: str = "recall@20",
     augment: Augmentation | None = None,
+    augment_step: Augmentation | None = None,
+    auxiliary: Sequence[Auxiliary] = (),
     seed: int = 0,
     logs: tuple[Log, ...] = (),
     epochs: int = 1000,
@@ -56,6 +59,9 @@ def fit(
     lr_decay: float = 1.0,
     lr_decay_epochs: int = 50,
     weight_decay: float = 0.0,
+    decoupled: bool = False,
+    mirror_every: int = 0,
+    mirror_up: float = 0.2,
     patience: int = 20,
     eval_every: int = 1,
     device: Device = "auto",
@@ -71,6 +77,8 @@ def fit(
         validate: scores of the valid split for a model and the view on its device.
         monitor: the valid metric that stopping and the choice of weights look at.
         augment: applied to the clean view at the start of each epoch.
+        augment_step: applied to the epoch's view at each step.
+        auxiliary: losses beside the model's own; their parameters are trained along.
         seed: start of the streams `sampling`, `augment` and `plug-ins`.
         logs: get one row per epoch.
         epochs: at most this many.
@@ -79,6 +87,11 @@ def fit(
         lr_decay: the rate is lr * lr_decay ^ (epoch / lr_decay_epochs); 1 keeps it constant.
         lr_decay_epochs: see lr_decay.
         weight_decay: Adam's.
+        decoupled: take weight decay off the weights instead of adding it to the gradient (AdamW).
+        mirror_every: Mirror Gradient (Zhong et al. 2024), towards flat minima: every so many steps, after the
+            step down, the batch's loss is taken anew and a step of `mirror_up` times it goes up again; 0
+            never does, the paper's is 3.
+        mirror_up: see mirror_every, the paper's alpha_2 over alpha_1.
         patience: evaluations without a new best that are put up with; training stops at the one after.
         eval_every: epochs between evaluations.
         device: `auto` takes a GPU if there is one.
@@ -91,32 +104,47 @@ def fit(
     _check_at_least(1, epochs=epochs, batch_size=batch_size, eval_every=eval_every)
     _check_at_least(1, lr_decay_epochs=lr_decay_epochs)
     _check_at_least(0, lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, patience=patience)
+    _check_at_least(0, mirror_every=mirror_every, mirror_up=mirror_up)
     where = runtime(device, precision)
-    model.to(where.device)
     view = view.to(where.device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
+    trained = [part.to(where.device) for part in (model, *auxiliary)]
+    parameters = [weight for part in trained for weight in part.parameters() if weight.requires_grad]
+    if not any(weight.requires_grad for weight in model.parameters()):
         return History()
-    optimizer = where.adam(parameters, lr=lr, weight_decay=weight_decay)
-    sampler = PairSampler(view, batch_size)
+    optimizer = where.adam(parameters, lr=lr, weight_decay=weight_decay, decoupled=decoupled)
+    kind = UserSampler if model.batches == "users" else PairSampler
+    sampler = kind(view, batch_size, negatives=model.n_negatives)
     sampling, augmenting = stream(seed, "sampling", where.device), stream(seed, "augment")
     stopping, history, best = EarlyStopping(patience), History(), _copy(model)
+
+    def descend(batch: Batch, seen: GraphView, factor: float = 1.0) -> dict[str, Tensor]:
+        with where.autocast():
+            out = model.embed_in_training(seen, batch.rng)
+            losses = model.losses(out, batch, seen)
+            for one in auxiliary:
+                losses |= one.losses(model, seen, out, batch, augmenting)
+            loss = torch.stack(list(losses.values())).sum() * factor
+        where.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        return {name: value.detach() for name, value in losses.items()}
 
     with bar(remaining=False) as progress, seeded(seed, "plug-ins"):
         task = progress.add_task(type(model).__name__, total=epochs, note="")
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
-            seen = augment(view, augmenting) if augment else view
+            seen = augment.at(epoch)(view, augmenting) if augment else view
+            at_step = augment_step.at(epoch) if augment_step else None
             model.train()
+            model.start_epoch(epoch)
+            for one in auxiliary:
+                one.start_epoch(epoch, seen, augmenting)
             steps = []
-            for batch in sampler.epoch(sampling):
-                with where.autocast():
-                    losses = model.losses(model.embed(seen), batch, seen)
-                    loss = torch.stack(list(losses.values())).sum()
-                where.backward(loss)
-                optimizer.step()
-                optimizer.zero_grad()
-                steps.append({name: value.detach() for name, value in losses.items()})
+            for step, batch in enumerate(sampler.epoch(sampling)):
+                shown = at_step(seen, augmenting) if at_step else seen
+                steps.append(descend(batch, shown))
+                if mirror_every and step % mirror_every == 0:
+                    descend(batch, shown, -mirror_up)
             where.set_lr(optimizer, lr * lr_decay ** (epoch / lr_decay_epochs))
             row = {"epoch": float(epoch), **_mean_losses(steps, epoch)}
             history.epochs = epoch

@@ -20,12 +20,13 @@ class PairSampler:
     have clicked every such item have no negative: their pairs are left out and counted in `pairs_left_out`.
     """
 
-    def __init__(self, view: GraphView, batch_size: int) -> None:
+    def __init__(self, view: GraphView, batch_size: int, *, negatives: int = 1) -> None:
         """Prepare the look-up of clicks.
 
         Args:
             view: the clean training view, on the device where batches are to be drawn.
             batch_size: pairs per batch, at least 1; the last batch of an epoch is smaller.
+            negatives: items drawn for each pair; several are drawn batch by batch, [B, n].
 
         Raises:
             DataError: if no user has a negative.
@@ -39,7 +40,7 @@ class PairSampler:
         usable = degree[users] < len(self.candidates)
         self.pairs = view.edge_index[:, usable]
         self.pairs_left_out = int((~usable).sum())
-        self.batch_size = batch_size
+        self.batch_size, self.negatives = batch_size, negatives
         if self.pairs.shape[1] == 0:
             count = len(self.candidates)
             raise DataError(f"no negatives: each user has clicked all {count} items of the training split")
@@ -56,10 +57,19 @@ class PairSampler:
         """
         device = self.pairs.device
         users, items = self.pairs[:, torch.randperm(self.pairs.shape[1], generator=rng, device=device)]
-        negatives = self.draw_negatives(users, rng)
+        yield from self._batches(users, items, rng)
+
+    def _batches(self, users: Tensor, items: Tensor, rng: torch.Generator) -> Iterator[Batch]:
+        all_negatives = self.draw_negatives(users, rng) if self.negatives == 1 else None
         for start in range(0, len(users), self.batch_size):
             stop = start + self.batch_size
-            yield Batch(users[start:stop], items[start:stop], negatives[start:stop], rng)
+            some = users[start:stop]
+            if all_negatives is not None:
+                negatives = all_negatives[start:stop]
+            else:
+                repeated = some.repeat_interleave(self.negatives)
+                negatives = self.draw_negatives(repeated, rng).view(len(some), self.negatives)
+            yield Batch(some, items[start:stop], negatives, rng)
 
     def draw_negatives(self, users: Tensor, rng: torch.Generator) -> Tensor:
         """An item that each of users [n] has not clicked in training: [n]."""
@@ -78,3 +88,26 @@ class PairSampler:
         key = users * self.num_items + items
         place = torch.searchsorted(self.clicked, key).clamp_(max=len(self.clicked) - 1)
         return self.clicked[place] == key
+
+
+class UserSampler(PairSampler):
+    """All users with a training click once per epoch in random order, each with one of their items."""
+
+    def __init__(self, view: GraphView, batch_size: int, *, negatives: int = 1) -> None:
+        """Sort the clicks by user; arguments as for pairs."""
+        super().__init__(view, batch_size, negatives=negatives)
+        self.pairs = self.pairs[:, torch.argsort(self.pairs[0], stable=True)]
+        self.distinct, self.count = torch.unique_consecutive(self.pairs[0], return_counts=True)
+        self.start = self.count.cumsum(0) - self.count
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-len(self.distinct) // self.batch_size)
+
+    def epoch(self, rng: torch.Generator) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        device = self.pairs.device
+        order = torch.randperm(len(self.distinct), generator=rng, device=device)
+        share = torch.rand(len(order), generator=rng, device=device, dtype=torch.float64)
+        place = self.start[order] + (share * self.count[order]).long()
+        yield from self._batches(self.distinct[order], self.pairs[1, place], rng)

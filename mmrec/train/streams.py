@@ -34,6 +34,19 @@ def keep(shape: Sequence[int], probability: float, rng: torch.Generator) -> torc
     return (bits.view(torch.int16)[:count].int() < below).view(*shape)
 
 
+def uniform(shape: Sequence[int], rng: torch.Generator) -> torch.Tensor:
+    """Float32 in (0, 1) on the generator's device; four numbers of 16 bits to a draw, as in `keep`."""
+    count = math.prod(shape)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=rng.device)
+    bits.random_(-(2**63), None, generator=rng)
+    return bits.view(torch.int16)[:count].float().add_(2**15 + 0.5).mul_(2**-16).view(*shape)
+
+
+def draw_seed(rng: torch.Generator) -> int:
+    """A seed for a stream of its own."""
+    return int(torch.randint(2**62, (), generator=rng, device=rng.device))
+
+
 @contextmanager
 def seeded(seed: int, name: str) -> Iterator[None]:
     """Torch's global generator set for a moment, then put back: for what uses no other, like constructors."""

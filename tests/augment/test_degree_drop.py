@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmrec.augment.degree_drop import DegreeDrop
 from mmrec.errors import GraphError
-from mmrec.graph.ops import user_item_matrix
+from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.view import GraphView
 from tests.cases.planted import dense_adjacency, rng, tiny_view, views, without_clicks
 

@@ -116,6 +116,11 @@ def tensors(view: GraphView) -> dict[str, Tensor]:
     }
     parts |= {f"features.{name}": matrix for name, matrix in view.features.items()}
     parts |= {f"present.{name}": mask for name, mask in view.present.items()}
+    for number, layer in enumerate(view.layers):
+        parts |= {f"layers.{number}.{name}": tensor for name, tensor in tensors(layer).items()}
+    probe = torch.ones(view.num_users + view.num_items, 4)
+    parts |= {f"inside.{number}": change(probe, 1) for number, change in enumerate(view.inside)}
+    parts |= {f"low_rank.{number}": factor for number, factor in enumerate(view.low_rank or ())}
     return {name: tensor for name, tensor in parts.items() if tensor is not None}
 
 

@@ -12,7 +12,29 @@ from tests.cases.augmentation_cases import AugmentationCase
 
 DIFFERENT: dict[str, dict[str, Any]] = {
     "Compose": {"options": {"steps": [EdgeDrop(0.3), DegreeDrop(0.5)]}, "zero": {"steps": []}},
+    "CorrelatedFeatureMask": {"zero": None, "options": {"groups": 3, "clusters": 4}},
+    "EmbeddingNoise": {"zero": {"scale": 0}},
     "FeatureNoise": {"zero": {"scale": 0}},
+    "HyperedgeView": {"zero": None},
+    "ItemGraphMix": {"zero": {"share": 0}, "draws": False},
+    "ModulusNoise": {"zero": {"scale": 0}},
+    "PygTransform": {
+        "options": {
+            "transform": "torch_geometric.transforms.NormalizeFeatures",
+            "options": {"attrs": ["image", "text"]},
+        },
+        "zero": None,
+        "draws": False,
+    },
+    "RandomChoice": {
+        "options": {"steps": [EdgeDrop(0.3), DegreeDrop(0.5)]},
+        "zero": {"steps": [EdgeDrop(0)]},
+    },
+    "SVDView": {"zero": None, "draws": False},
+    "Scheduled": {
+        "options": {"augmentation": EdgeDrop(), "start": 0.3},
+        "zero": {"augmentation": EdgeDrop()},
+    },
 }
 
 for name, kind in known(Augmentation).items():

@@ -9,6 +9,11 @@ from mmrec.plugins import known
 from tests.cases.model_cases import ModelCase
 
 DIFFERENT: dict[str, dict[str, Any]] = {
+    "AlphaRec": {"by_content": True},
+    "AMR": {"looks_at_clicks": False},
+    "ContentKNN": {"by_content": True},
+    "DGVAE": {"cannot_find_new_items": "the cross entropy of clicks pushes what nobody clicked away"},
+    "VBPR": {"looks_at_clicks": False, "by_content": True},
     "BPRMF": {"looks_at_clicks": False},
     "Popularity": {"personal": False},
     "BM3": {

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mmrec.compiled import compiled
 from mmrec.evaluate import topk
-from mmrec.evaluate.topk import Known, best_items
+from mmrec.evaluate.topk import best_items
+from mmrec.graph.known import Known
 from tests.cases.planted import rng
 
 needs_compiler = pytest.mark.skipif(compiled(topk.SOURCE) is None, reason="no C++ compiler")

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from mmrec.compiled import compiled
 from mmrec.errors import GraphError
 from mmrec.graph import native, ops
-from mmrec.graph.ops import Readout, row_differences, smooth, smooth_rows, sparse_matrix, user_item_matrix
+from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.ops import Readout, row_differences, smooth, smooth_rows, sparse_matrix
 from mmrec.graph.view import GraphView
 from tests.cases.planted import rng, tiny_view, views
 

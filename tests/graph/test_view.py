@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmrec.errors import GraphError
-from mmrec.graph.ops import item_matrix, user_item_matrix
+from mmrec.graph.matrices import item_matrix, user_item_matrix
 from mmrec.graph.view import GraphView
 from tests.cases.planted import assert_same_tensors, copies, tensors, tiny_view
 
@@ -97,7 +97,7 @@ def test_replace_starts_with_no_matrices() -> None:
     view = tiny_view()
     user_item_matrix(view)
     item_matrix(view)
-    assert set(view.derived) == {"user_item", "item"}
+    assert set(view.derived) == {"clicks: user_item", "links: item"}
     assert replace(view, edge_weight=torch.ones(10)).derived == {}
 
 
@@ -106,7 +106,7 @@ def test_other_clicks_keep_the_item_matrix_and_not_the_user_item_matrix() -> Non
     assert view.with_edges(torch.arange(5)).derived == {}
     user_item_matrix(view)
     found = item_matrix(view)
-    assert view.with_edges(torch.arange(5)).derived == {"item": found}
+    assert view.with_edges(torch.arange(5)).derived == {"links: item": found}
 
 
 def test_to_the_device_it_is_on_is_the_view_itself() -> None:

@@ -1,0 +1,100 @@
+"""Masking columns that say the same together."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmrec.augment.base import Augmentation
+from mmrec.errors import GraphError
+from mmrec.graph.view import GraphView
+
+
+class CorrelatedFeatureMask(Augmentation):
+    """Mask a random block of columns with those it shares most information with (Yao et al. 2021, sec. 3.3).
+
+    Each modality is cut into `groups` blocks of columns, each block's rows into `clusters` by k-means; mutual
+    information is that of cluster numbers. Of k blocks, a random one and its floor(k / 2) closest are set to
+    zero in one view, the others in the second, so that neither view can guess what the other hides. (Paper:
+    Self-supervised Learning for Large-scale Item Recommendations, arXiv:2007.12865.)
+    """
+
+    def __init__(self, groups: int = 4, clusters: int = 16) -> None:
+        """Set the grain.
+
+        Args:
+            groups: blocks of columns per modality.
+            clusters: values that a block is rounded to.
+
+        Raises:
+            GraphError: if one is not at least 1, or 2.
+        """
+        if groups < 1 or clusters < 2:
+            found = f"groups {groups} and clusters {clusters}"
+            raise GraphError(f"CorrelatedFeatureMask has {found}, expected at least 1 and 2")
+        self.groups, self.clusters = groups, clusters
+
+    def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
+        """A view with a random block and its closest masked."""
+        return self.pair(view, rng)[0]
+
+    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
+        """That view, and one with all the other blocks masked."""
+        key = f"correlated {self.groups} {self.clusters}"
+        if key not in view.frozen:
+            view.frozen[key] = _blocks(view, self.groups, self.clusters)
+        blocks, information = view.frozen[key]
+        if not blocks:
+            return view, view
+        seed = int(torch.randint(len(blocks), (), generator=rng))
+        closest = np.argsort(-information[seed], kind="stable")[: len(blocks) // 2].tolist()
+        masked = {seed, *closest}
+        return _masked(view, blocks, masked), _masked(view, blocks, set(range(len(blocks))) - masked)
+
+
+def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
+    """Sum over values of p(a, b) log( p(a, b) / (p(a) p(b)) ), in nats, of two int [n]."""
+    joint = np.zeros((first.max(initial=0) + 1, second.max(initial=0) + 1))
+    np.add.at(joint, (first, second), 1 / max(len(first), 1))
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
+
+
+Blocks = list[tuple[str, int, int]]
+
+
+def _blocks(view: GraphView, groups: int, clusters: int) -> tuple[Blocks, np.ndarray]:
+    """(modality, first column, end) of each block, and mutual information [k, k], -1 with itself."""
+    blocks: Blocks = []
+    for name, rows in view.features.items():
+        edges = np.linspace(0, rows.shape[1], min(groups, rows.shape[1]) + 1).astype(int).tolist()
+        blocks += [(name, start, stop) for start, stop in pairwise(edges)]
+    numbers = [_cluster(view.features[name][:, start:stop], clusters) for name, start, stop in blocks]
+    information = np.full((len(blocks), len(blocks)), -1.0)
+    for one in range(len(blocks)):
+        for other in range(one):
+            value = mutual_information(numbers[one], numbers[other])
+            information[one, other] = information[other, one] = value
+    return blocks, information
+
+
+def _cluster(rows: Tensor, clusters: int) -> np.ndarray:
+    from sklearn.cluster import MiniBatchKMeans
+
+    values = rows.double().cpu().numpy()
+    count = min(clusters, len(np.unique(values, axis=0)))
+    made: Any = MiniBatchKMeans(n_clusters=count, random_state=0, n_init=3, batch_size=4096)
+    return np.asarray(made.fit_predict(values), dtype=np.int64)
+
+
+def _masked(view: GraphView, blocks: Blocks, masked: set[int]) -> GraphView:
+    features = {name: rows.clone() for name, rows in view.features.items()}
+    for number in masked:
+        name, start, stop = blocks[number]
+        features[name][:, start:stop] = 0
+    return view.changed(features=features)

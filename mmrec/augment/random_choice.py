@@ -1,0 +1,44 @@
+"""One of several augmentations, by chance."""
+
+from __future__ import annotations
+
+import torch
+
+from mmrec.augment.base import Augmentation
+from mmrec.errors import GraphError
+from mmrec.graph.view import GraphView
+
+
+class RandomChoice(Augmentation):
+    """One of the steps, drawn at each call (as JOAO draws pairs of augmentations, You et al. 2021)."""
+
+    def __init__(self, steps: list[Augmentation], weights: list[float] | None = None) -> None:
+        """Keep the steps.
+
+        Args:
+            steps: one of them is applied.
+            weights: how likely each is, in proportion; equal by default.
+
+        Raises:
+            GraphError: for no steps, or weights that do not fit them.
+        """
+        weights = [1.0] * len(steps) if weights is None else weights
+        if not steps or len(weights) != len(steps) or min(weights) < 0 or sum(weights) <= 0:
+            found = f"{len(steps)} steps and weights {weights}"
+            raise GraphError(f"RandomChoice has {found}, expected a weight of at least 0 for each of them")
+        self.steps, self.weights = tuple(steps), weights
+
+    def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
+        """Apply one."""
+        return self._draw(rng)(view, rng)
+
+    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
+        """Both views by one step, drawn for the pair."""
+        return self._draw(rng).pair(view, rng)
+
+    def at(self, epoch: int) -> Augmentation:
+        """Its steps of that epoch."""
+        return RandomChoice([step.at(epoch) for step in self.steps], self.weights)
+
+    def _draw(self, rng: torch.Generator) -> Augmentation:
+        return self.steps[int(torch.multinomial(torch.tensor(self.weights), 1, generator=rng))]

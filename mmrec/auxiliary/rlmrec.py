@@ -1,0 +1,109 @@
+"""Embeddings held to what a language model says of users and items."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mmrec.augment.base import check_rate
+from mmrec.auxiliary.base import Auxiliary
+from mmrec.errors import ConfigError
+from mmrec.graph.interest import history_features
+from mmrec.graph.view import GraphView
+from mmrec.losses.contrastive import info_nce
+from mmrec.models.base import Batch, Embeddings, Part, Recommender
+
+
+class RLMRec(Auxiliary):
+    """RLMRec (Ren et al. 2024) beside any graph model, contrastive (eq. 9) or generative (eq. 10).
+
+    Contrastive: InfoNCE between embeddings and mapped profiles; a batch's users against all users, clicked
+    items and negatives among themselves. Generative: some nodes' layer 0 becomes a trained token, and what
+    propagation makes of them has to find their profile; the model's own loss stays on the clean graph, where
+    the released code takes it on the masked one. Profiles are item features, and for users their mean over
+    the clicks; language models' own profiles of users have no place in a feature store yet.
+    """
+
+    needs: ClassVar[frozenset[Part]] = frozenset({"features"})
+
+    def __init__(
+        self,
+        view: GraphView,
+        *,
+        how: Literal["contrastive", "generative"] = "contrastive",
+        weight: float = 1e-2,
+        temperature: float = 0.2,
+        mask: float = 0.15,
+        dim: int = 64,
+        modality: str | None = None,
+    ) -> None:
+        """Make the map between profiles and embeddings.
+
+        Args:
+            view: the training view; needs features.
+            how: see above; the generative one needs a model with a `table` of users and items.
+            weight: of the loss; the paper's is 1e-2, and 0.1 or 0.01 for the generative one.
+            temperature: of InfoNCE.
+            mask: share of nodes that are masked, in [0, 1).
+            dim: width of the model's embeddings.
+            modality: which features are the profiles; all side by side by default.
+
+        Raises:
+            ConfigError: for a modality that is not there.
+        """
+        super().__init__()
+        if modality is not None and modality not in view.features:
+            known = ", ".join(view.features)
+            raise ConfigError(f"RLMRec.modality is '{modality}', expected one of {known}")
+        self.how, self.weight, self.temperature = how, weight, temperature
+        self.mask, self.num_users = check_rate("RLMRec.mask", mask), view.num_users
+        names = [*view.features] if modality is None else [modality]
+        users = torch.cat([history_features(view, name)[0] for name in names], dim=1)
+        items = torch.cat([view.features[name] for name in names], dim=1)
+        self.register_buffer("profiles", torch.cat([users, items]).clone(), persistent=False)
+        width = items.shape[1]
+        sizes = (width, dim) if how == "contrastive" else (dim, width)
+        hidden = (width + dim) // 2
+        self.map = nn.Sequential(nn.Linear(sizes[0], hidden), nn.LeakyReLU(), nn.Linear(hidden, sizes[1]))
+        for linear in (self.map[0], self.map[2]):
+            nn.init.xavier_uniform_(linear.get_parameter("weight"))
+        if how == "generative":
+            self.token = nn.Parameter(torch.zeros(dim))
+
+    def losses(
+        self, model: Recommender, view: GraphView, out: Embeddings, batch: Batch, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """`profiles`."""
+        found = self._align(out, batch) if self.how == "contrastive" else self._generate(model, view, batch)
+        return {"profiles": self.weight * found}
+
+    def _align(self, out: Embeddings, batch: Batch) -> Tensor:
+        rows, profiles = out.rows(batch), self.get_buffer("profiles")
+        self._check_width(rows.users.shape[1])
+        all_users = self.map(profiles[: self.num_users])
+        loss = info_nce(rows.users, all_users[batch.users], self.temperature, candidates=all_users)
+        for embedded, items in ((rows.items, batch.items), (rows.negatives, batch.negatives.flatten())):
+            loss = loss + info_nce(embedded, self.map(profiles[items + self.num_users]), self.temperature)
+        return loss
+
+    def _generate(self, model: Recommender, view: GraphView, batch: Batch) -> Tensor:
+        table = getattr(model, "table", None)
+        if not isinstance(table, Tensor):
+            kind = type(model).__name__
+            raise ConfigError(f"RLMRec.how is generative and {kind} has no table of ids; take contrastive")
+        self._check_width(table.shape[1])
+        order = torch.randperm(len(table), generator=batch.rng, device=table.device)
+        nodes = order[: max(int(self.mask * len(table)), 1)]
+        masked = table.index_copy(0, nodes, self.token.to(table.dtype).expand(len(nodes), -1))
+        users, items = nodes[nodes < self.num_users], nodes[nodes >= self.num_users]
+        made = functional_call(model, {"table": masked}, (view,)).of(users, items - self.num_users)
+        profiles = self.get_buffer("profiles")[torch.cat([users, items])]
+        return info_nce(self.map(torch.cat(made)), profiles, self.temperature)
+
+    def _check_width(self, width: int) -> None:
+        expected = self.map[2].out_features if self.how == "contrastive" else self.map[0].in_features
+        if width != expected:
+            raise ConfigError(f"RLMRec.dim is {expected} and the model's embeddings are {width} wide; set it")

@@ -1,0 +1,107 @@
+"""Losses between two views, as plug-ins: `augment.contrast` names one of these."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor
+
+from mmrec.errors import ConfigError
+from mmrec.losses.contrastive import align_uniform, barlow, cosine_distance, info_nce
+
+
+class Contrast(ABC):
+    """A weighted loss between rows [n, D] of two views that belong together."""
+
+    needs_all: bool = False
+
+    @abstractmethod
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        """The loss.
+
+        Args:
+            first: rows of one view [n, D].
+            second: the same nodes' rows of the other [n, D].
+            everybody: all rows of the other view [N, D], for losses with `needs_all`.
+        """
+
+
+class InfoNCE(Contrast):
+    """-log of the share of the right partner (van den Oord et al. 2018), see `info_nce`."""
+
+    def __init__(
+        self, weight: float = 0.1, temperature: float = 0.2, over: Literal["batch", "all"] = "batch"
+    ) -> None:
+        """Set the strength.
+
+        Args:
+            weight: of the loss.
+            temperature: of the softmax over cosines.
+            over: who competes: the `batch`'s distinct nodes, or `all` users or items.
+        """
+        self.weight, self.temperature = weight, _above_zero("InfoNCE.temperature", temperature)
+        self.needs_all = over == "all"
+
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        """InfoNCE, from the first view to the second."""
+        return self.weight * info_nce(first, second, self.temperature, candidates=everybody)
+
+
+class AlignUniform(Contrast):
+    """Alignment and uniformity (Wang and Isola 2020): partners close, all spread over the sphere."""
+
+    def __init__(self, weight: float = 0.1, gamma: float = 1.0) -> None:
+        """Set the strength.
+
+        Args:
+            weight: of the loss.
+            gamma: weight of uniformity.
+        """
+        self.weight, self.gamma = weight, gamma
+
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        """Alignment of the two, plus the mean of their uniformities."""
+        return self.weight * align_uniform(first, second, self.gamma)
+
+
+class CosineBootstrap(Contrast):
+    """1 - cosine to the other view, which gets no gradient, both ways (BYOL, Grill et al. 2020).
+
+    There is no predictor: without a model's own ranking loss beside it, all rows would become one.
+    """
+
+    def __init__(self, weight: float = 0.1) -> None:
+        """Set the strength.
+
+        Args:
+            weight: of the loss.
+        """
+        self.weight = weight
+
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        """Half of each way."""
+        return 0.5 * self.weight * (cosine_distance(first, second) + cosine_distance(second, first))
+
+
+class BarlowTwins(Contrast):
+    """Columns of the two views: the same ones correlated, others not (Zbontar et al. 2021)."""
+
+    def __init__(self, weight: float = 0.01, off_diagonal: float = 0.005) -> None:
+        """Set the strength.
+
+        Args:
+            weight: of the loss.
+            off_diagonal: weight of decorrelation; the paper's lambda.
+        """
+        self.weight, self.off_diagonal = weight, off_diagonal
+
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        """See `barlow`."""
+        return self.weight * barlow(first, second, self.off_diagonal)
+
+
+def _above_zero(name: str, value: float) -> float:
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{name} is {value}, expected a finite number above 0")
+    return value

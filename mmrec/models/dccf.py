@@ -1,0 +1,112 @@
+"""DCCF: disentangled intents, and edges that are masked by how alike their ends are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.ops import check_layers, one_layer
+from mmrec.graph.view import GraphView
+from mmrec.losses.contrastive import info_nce
+from mmrec.losses.ranking import bpr_loss
+from mmrec.models.base import Batch, Embeddings, Recommender, embedding_table
+
+
+class _WithViews(Embeddings):
+    """Embeddings with each layer's four views: clicks, intents, and what both masks let through."""
+
+    views: list[tuple[Tensor, ...]]
+
+
+class DCCF(Recommender):
+    """DCCF (Ren et al. 2023): E' = g + t + m_g + m_t + E, eq. 4-11; the layers are summed.
+
+    g = A E are the clicks, t = softmax(E C) C' the intents C of users and of items; m_X = sum over neighbours
+    of a E with a = (cos(X_head, X_tail) + 1) / 2 of each click, made to sum to one per node. InfoNCE holds t,
+    m_g and m_t to g in each layer.
+    """
+
+    def __init__(
+        self,
+        view: GraphView,
+        *,
+        dim: int = 32,
+        n_layers: int = 2,
+        n_intents: int = 128,
+        weight: float = 0.1,
+        temperature: float = 1.0,
+        reg: float = 2.5e-5,
+        intent_reg: float = 5e-3,
+    ) -> None:
+        """Make the table and the intents.
+
+        Args:
+            view: the training view.
+            dim: width D; the authors' is 32.
+            n_layers: L.
+            n_intents: K, of users and of items each.
+            weight: of InfoNCE.
+            temperature: of InfoNCE.
+            reg: of the squared rows of layer 0, summed over the batch and not divided by it, as released.
+            intent_reg: of the squared intents.
+        """
+        super().__init__(view)
+        self.n_layers, self.weight, self.temperature = check_layers(n_layers), weight, temperature
+        self.reg, self.intent_reg = reg, intent_reg
+        self.table = embedding_table((view.num_users, view.num_items), dim, "xavier")
+        self.user_intents = nn.Parameter(nn.init.xavier_normal_(torch.empty(dim, n_intents)))
+        self.item_intents = nn.Parameter(nn.init.xavier_normal_(torch.empty(dim, n_intents)))
+
+    def embed(self, view: GraphView) -> Embeddings:
+        """Sum of the layers, with their views."""
+        matrix, sizes = user_item_matrix(view), [self.num_users, self.num_items]
+        layer: Tensor = self.table
+        total, views = layer, []
+        for number in range(1, self.n_layers + 1):
+            clicks = one_layer(matrix, layer, number)
+            users, items = torch.split(layer, sizes)
+            intents = torch.cat([_intents(users, self.user_intents), _intents(items, self.item_intents)])
+            masked = [self._masked(view, one, layer) for one in (clicks, intents)]
+            views.append((clicks, intents, *masked))
+            layer = clicks + intents + masked[0] + masked[1] + layer
+            for change in view.inside:
+                layer = change(layer, number)
+            total = total + layer
+        out = _WithViews(*torch.split(total, sizes))
+        out.views = views
+        return out
+
+    def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
+        """`bpr`, `contrast` and `l2`."""
+        rows = out.rows(batch)
+        losses = {"bpr": bpr_loss(rows.users, rows.items - rows.negatives)}
+        nodes = [torch.unique(batch.users), torch.unique(batch.items) + self.num_users]
+        contrast = [
+            info_nce(layer[0][some], other[some], self.temperature)
+            for layer in (out.views if isinstance(out, _WithViews) else [])
+            for other in layer[1:]
+            for some in nodes
+        ]
+        if contrast:
+            losses["contrast"] = self.weight * torch.stack(contrast).sum()
+        squares = self.table.index_select(0, batch.nodes(self.num_users)).square().sum()
+        intents = self.user_intents.square().sum() + self.item_intents.square().sum()
+        losses["l2"] = self.reg * squares + self.intent_reg * intents
+        return losses
+
+    def _masked(self, view: GraphView, one: Tensor, layer: Tensor) -> Tensor:
+        """Sum over clicks of a E, per head node, with a from the cosines of `one`."""
+        users, items = view.edge_index[0], view.edge_index[1] + self.num_users
+        unit = normalize(one, dim=1)
+        cosine = (unit.index_select(0, users) * unit.index_select(0, items)).sum(dim=1)
+        share = (cosine + 1) / 2
+        head, tail, both = torch.cat([users, items]), torch.cat([items, users]), torch.cat([share, share])
+        total = both.new_zeros(len(layer)).index_add(0, head, both)
+        messages = (both / total.clamp(min=1e-8)[head])[:, None] * layer.index_select(0, tail)
+        return torch.zeros_like(layer).index_add(0, head, messages)
+
+
+def _intents(rows: Tensor, intents: Tensor) -> Tensor:
+    return torch.softmax(rows @ intents, dim=1) @ intents.T
