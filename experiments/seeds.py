@@ -60,13 +60,14 @@ def main(argv: list[str]) -> int:
                 for row in rows
             ):
                 continue
-            rows += _run(config, seed, options)
+            rows += one_run(config, seed, options)
             _write(results, rows)
     _summary(rows)
     return 0
 
 
-def _run(config: str, seed: int, options: list[str]) -> list[dict[str, str]]:
+def one_run(config: str, seed: int, options: list[str]) -> list[dict[str, str]]:
+    """One config with one seed: a row for its model, and one for each that is compared."""
     name = f"{Path(config).parent.name}-{Path(config).stem}-{seed}"
     console.rule(name)
     resolved = parse(["--config", config, "--seed", str(seed), "--name", name, *options])

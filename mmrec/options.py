@@ -39,7 +39,7 @@ def run_options(
 
     Args:
         config: YAML file with any of these options; several are merged, later ones win; without any, the
-            demo's is taken.
+            demo's is taken. A file may name others that it starts from: `base: [../data/shop.yaml]`.
         print_config: print the options with every default filled in, and stop.
         name: name of the run; its folder is runs/<name>.
         run_dir: folder of the run instead; an older run there is replaced once the new one is complete.

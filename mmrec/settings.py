@@ -51,12 +51,19 @@ def read_words(argv: Sequence[str]) -> list[tuple[str, str | bool]]:
     return pairs
 
 
-def read_file(path: Path) -> Settings:
-    """What a config file says.
+def read_file(path: Path, *, above: tuple[Path, ...] = ()) -> Settings:
+    """What a config file says, over what the files say that it names under `base`.
+
+    Args:
+        path: the file.
+        above: files that lead here by their `base`.
 
     Raises:
-        ConfigError: for a file that is missing, is not YAML, or holds something else than options.
+        ConfigError: for a file that is missing, is not YAML, holds something else than options, or is its own
+            base.
     """
+    if path.resolve() in above:
+        raise ConfigError(f"config {path} is its own base; take that line out")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -66,7 +73,16 @@ def read_file(path: Path) -> Settings:
     if not isinstance(settings, dict):
         what = "is empty" if settings is None else f"holds a {type(settings).__name__}"
         raise ConfigError(f"config {path} {what}, expected options such as 'model: FREEDOM'")
-    return settings
+    bases = settings.pop("base", [])
+    found: Settings = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        if not isinstance(base, str):
+            raise ConfigError(f"config {path}: base is {bases!r}, expected names of files beside it")
+        merge(found, read_file(path.parent / base, above=(*above, path.resolve())))
+    if not found:
+        return settings
+    merge(found, settings)
+    return found
 
 
 def read_yaml(text: str, where: str) -> Any:
@@ -96,6 +112,8 @@ def merge(settings: Settings, over: Settings) -> None:
         value = {rest: value} if rest else value
         if isinstance(value, dict):
             old = settings.get(key)
+            if isinstance(old, str) and value.keys() == {"init_args"}:
+                old = {"class_path": old}  # a plug-in by its name alone
             kept = isinstance(old, dict) and value.get("class_path") in (None, old.get("class_path"))
             nested = dict(old) if isinstance(old, dict) and kept else {}
             merge(nested, value)

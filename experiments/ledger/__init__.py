@@ -1,0 +1,1 @@
+"""Every model on every dataset: what it gives, how fast, and what was published."""
