@@ -48,9 +48,13 @@ def main(argv: list[str]) -> int:
         console.print(f"{config}, seed {seed}", highlight=False)
         command = [sys.executable, "-m", "experiments.ledger.one", config, str(seed)]
         threads = {"OMP_NUM_THREADS": "1"} if chosen.jobs > 1 else {}
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **threads}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **threads}, capture_output=True, text=True
+        )
         if done.returncode:
-            console.print(f"{config}, seed {seed} failed: {done.stderr[-500:]}", markup=False, highlight=False)
+            console.print(
+                f"{config}, seed {seed} failed: {done.stderr[-500:]}", markup=False, highlight=False
+            )
             return
         with lock:
             add_row(done.stdout.splitlines()[-1])

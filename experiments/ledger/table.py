@@ -14,7 +14,8 @@ README = Path(__file__).with_name("README.md")
 PUBLISHED = Path(__file__).with_name("published.yaml")
 BEGIN, END = "<!-- tables: written by python -m experiments.ledger -->", "<!-- end of tables -->"
 HEAD = (
-    "| config | valid R@20 | test R@20 | test N@20 | s/epoch | epochs | peak MiB | seeds | published R@20 | why they differ |\n"
+    "| config | valid R@20 | test R@20 | test N@20 | s/epoch | epochs | peak MiB | seeds | published R@20 "
+    "| why they differ |\n"
     "|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
