@@ -92,7 +92,9 @@ def click_matrix(view: GraphView) -> SparseMatrix:
     return found
 
 
-def frozen_matrix(view: GraphView, name: str, size: int, build: Callable[[], Edges]) -> SparseMatrix:
+def frozen_matrix(
+    view: GraphView, name: str, size: int, build: Callable[[], Edges], *, dtype: torch.dtype = torch.float32
+) -> SparseMatrix:
     """A [size, size] graph that is made of the clean view once, and shared by all views made from it.
 
     Args:
@@ -100,14 +102,16 @@ def frozen_matrix(view: GraphView, name: str, size: int, build: Callable[[], Edg
         name: what it is, with its options.
         size: number of nodes.
         build: makes int64 [2, n] (receiver, neighbour) and float [n].
+        dtype: of what it will be multiplied with.
     """
     device = view.edge_index.device
     if name not in view.frozen:
         view.frozen[name] = build()
-    key = f"{name} on {device}"
+    key = f"{name} on {device} in {dtype}"
     if key not in view.frozen:
         index, weight = (part.to(device) for part in view.frozen[name])
-        view.frozen[key] = sparse_matrix(index[0], index[1], weight, (size, size), backend=view.backend)
+        shape = (size, size)
+        view.frozen[key] = sparse_matrix(index[0], index[1], weight.to(dtype), shape, backend=view.backend)
     found: SparseMatrix = view.frozen[key]
     return found
 

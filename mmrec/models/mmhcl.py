@@ -113,6 +113,6 @@ class MMHCL(Recommender):
 
         named = f"user co-occurrence {self.user_k}"
         return (
-            frozen_matrix(view, named, self.num_users, users),
-            frozen_matrix(view, "item hypergraph", self.num_items, items),
+            frozen_matrix(view, named, self.num_users, users, dtype=self.table.dtype),
+            frozen_matrix(view, "item hypergraph", self.num_items, items, dtype=self.table.dtype),
         )

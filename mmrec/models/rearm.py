@@ -223,7 +223,8 @@ class REARM(Recommender):
             )
 
         size = self.num_users if kind == "users" else self.num_items
-        return frozen_matrix(view, f"REARM {kind} {k} {share} {first}", size, build)
+        named = f"REARM {kind} {k} {share} {first}"
+        return frozen_matrix(view, named, size, build, dtype=self.table.dtype)
 
 
 class _ScalarAttention(nn.Module):

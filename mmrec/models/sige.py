@@ -140,10 +140,11 @@ class SIGE(Recommender):
             index, cosine = knn(view.features[name], view.present[name], k=self.k, title=f"kNN of {name}")
             near = symmetric(index, cosine.clamp(min=0), self.num_items)
             together, count = cooccurrence_graph(view, "items", k=self.k)
-            weights = [(1 - self.share) * near.float(), self.share * count.to(near.device)]
-            return torch.cat([index, together.to(index.device)], dim=1), torch.cat(weights).to(near.dtype)
+            weights = [(1 - self.share) * near, self.share * count.to(near)]
+            return torch.cat([index, together.to(index.device)], dim=1), torch.cat(weights)
 
-        return frozen_matrix(view, f"SIGE {name} {self.k} {self.share}", self.num_items, build)
+        named = f"SIGE {name} {self.k} {self.share}"
+        return frozen_matrix(view, named, self.num_items, build, dtype=self.table.dtype)
 
 
 def anchored(anchor: Tensor, others: list[Tensor], temperature: float) -> Tensor:

@@ -101,3 +101,105 @@ def assert_gradients(found: dict[str, Array], expected: dict[str, Array]) -> Non
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         assert np.allclose(found[name], gradient, atol=1e-7), name
+
+
+def assert_by_hand(
+    model: Recommender, losses: Callable[[dict[str, Array]], dict[str, float]], view: GraphView | None = None
+) -> None:
+    """The model's losses are those of a formula in numpy, and its gradients the formula's differences."""
+    view = view or view64()
+    set_by_formula(model)
+    found, at = result_of(model, view), parameters_of(model)
+    expected = losses(at)
+    assert found.losses.keys() == expected.keys()
+    for name, value in expected.items():
+        assert np.isclose(found.losses[name], value, rtol=1e-7, atol=1e-10), (name, found.losses[name], value)
+    assert_gradients(found.gradients, numerical_gradient(lambda values: sum(losses(values).values()), at))
+
+
+def unit(rows: Array) -> Array:
+    return np.stack([row / max(float(np.linalg.norm(row)), 1e-12) for row in np.asarray(rows)])
+
+
+def leaky(x: Array, slope: float) -> Array:
+    return np.where(x > 0, x, slope * x)
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    powers = np.exp(x - x.max(axis=axis, keepdims=True))
+    result: Array = powers / powers.sum(axis=axis, keepdims=True)
+    return result
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def linear(values: dict[str, Array], name: str, x: Array) -> Array:
+    """Torch's Linear `name` of x; without a bias where there is none."""
+    return x @ values[f"{name}.weight"].T + values.get(f"{name}.bias", np.zeros(1))
+
+
+def info_nce(
+    x: Array, y: Array, temperature: float, *, candidates: Array | None = None, among_anchors: bool = False
+) -> float:
+    """Pair by pair: -log( e^{cos(x, y) / t} / sum of e^{cos / t} over all that compete )."""
+    x, y = unit(x), unit(y)
+    among = y if candidates is None else unit(candidates)
+    total = 0.0
+    for number, (anchor, partner) in enumerate(zip(x, y, strict=True)):
+        powers = [np.exp(anchor @ one / temperature) for one in among]
+        if among_anchors:
+            powers += [np.exp(anchor @ one / temperature) for other, one in enumerate(x) if other != number]
+        total -= np.log(np.exp(anchor @ partner / temperature) / sum(powers))
+    return total / len(x)
+
+
+def uniformity(rows: Array, similar: Array | None = None) -> float:
+    """Log of the mean over pairs of exp(4 (cos - s))."""
+    rows = unit(rows)
+    pairs = [(a, b) for a in range(len(rows)) for b in range(a)]
+    wanted = np.ones((len(rows), len(rows))) if similar is None else similar
+    return float(np.log(np.mean([np.exp(4 * (rows[a] @ rows[b] - wanted[a, b])) for a, b in pairs])))
+
+
+def alignment(x: Array, y: Array) -> float:
+    return float(np.mean([((a - b) ** 2).sum() for a, b in zip(unit(x), unit(y), strict=True)]))
+
+
+def squares(*rows: Array) -> float:
+    """Half the sum of squares, per pair of the batch."""
+    return float(0.5 * sum((one**2).sum() for one in rows) / len(USERS))
+
+
+def clicks_by_hand(view: GraphView) -> Array:
+    """[U, I] of ones."""
+    dense = np.zeros((view.num_users, view.num_items))
+    dense[tuple(view.edge_index.numpy())] = 1
+    return dense
+
+
+def features_by_hand(view: GraphView) -> dict[str, Array]:
+    return {name: rows.double().numpy() for name, rows in view.features.items()}
+
+
+def nearest_by_hand(rows: Array, k: int, present: Array) -> list[tuple[int, int, float]]:
+    """(item, neighbour, cosine): the k of largest cosine for each present, non-zero row, itself first."""
+    known = [i for i in range(len(rows)) if present[i] and rows[i].any()]
+    cosine = unit(rows) @ unit(rows).T
+    found = []
+    for i in known:
+        order = sorted(known, key=lambda j: (j != i, -cosine[i, j]))
+        found += [(i, j, float(cosine[i, j])) for j in order[:k]]
+    return found
+
+
+def symmetric_by_hand(edges: list[tuple[int, int, float]], size: int) -> Array:
+    """D^-1/2 W D^-1/2 with row sums on both sides."""
+    dense = np.zeros((size, size))
+    for row, col, weight in edges:
+        dense[row, col] += weight
+    degree = dense.sum(axis=1)
+    scale = np.array([one**-0.5 if one > 0 else 0.0 for one in degree])
+    result: Array = scale[:, None] * dense * scale
+    return result

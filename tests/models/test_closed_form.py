@@ -1,0 +1,98 @@
+"""ItemKNN, ContentKNN, EASE and GF-CF against their formulas, entry by entry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmrec.errors import ConfigError
+from mmrec.graph.view import GraphView
+from mmrec.models.base import Recommender
+from mmrec.models.ease import EASE
+from mmrec.models.gfcf import GFCF
+from mmrec.models.itemknn import ContentKNN, ItemKNN
+from tests.cases.by_hand import Array, clicks_by_hand
+from tests.cases.planted import dense_item_graph, planted_blocks, tiny_view
+
+
+def scores(model: Recommender, view: GraphView) -> Array:
+    out = model.for_ranking(model.embed(view))
+    return model.score(out, torch.arange(view.num_users)).double().numpy()
+
+
+@pytest.mark.parametrize(("k", "shrink"), [(1, 0.0), (2, 0.0), (100, 3.0)])
+def test_itemknn_by_hand(k: int, shrink: float) -> None:
+    view = tiny_view()
+    clicks = clicks_by_hand(view)
+    similar = np.zeros((6, 6))
+    for i in range(6):
+        for j in range(6):
+            root = np.sqrt(clicks[:, i].sum() * clicks[:, j].sum())
+            if i != j and root > 0:
+                similar[i, j] = clicks[:, i] @ clicks[:, j] / (root + shrink)
+        for j in sorted(range(6), key=lambda j: (-similar[i, j], j))[k:]:
+            similar[i, j] = 0
+    assert np.allclose(scores(ItemKNN(view, k=k, shrink=shrink), view), clicks @ similar.T, atol=1e-6)
+
+
+def test_content_is_the_item_graphs() -> None:
+    view = tiny_view()
+    expected = clicks_by_hand(view) @ dense_item_graph(view).T
+    assert np.allclose(scores(ContentKNN(view), view), expected, atol=1e-6)
+
+
+def test_a_click_twice_is_one_partner() -> None:
+    view = tiny_view()
+    twice = replace(view, edge_index=torch.cat([view.edge_index, view.edge_index[:, :3]], dim=1))
+    for kind in (ItemKNN, EASE):
+        assert np.allclose(scores(kind(view), view), scores(kind(twice), twice), atol=1e-5)
+
+
+def test_ease_solves_its_own_problem() -> None:
+    """Steck's conditions: a zero diagonal, and no other B of that kind has a smaller loss."""
+    view = tiny_view()
+    model, clicks = EASE(view, reg=0.7), clicks_by_hand(view)
+    weight = model.rule(view)(torch.eye(6)).double().numpy()
+    assert np.allclose(np.diag(weight), 0)
+    assert np.allclose(scores(model, view), clicks @ weight, atol=1e-5)
+    gradient = clicks.T @ (clicks @ weight - clicks) + 0.7 * weight
+    assert np.allclose(gradient - np.diag(np.diag(gradient)), 0, atol=1e-5)
+
+
+def test_ease_over_blocks_of_users_is_the_same() -> None:
+    view = planted_blocks(blocks=2, users=3000, items=4).data.train
+    clicks = clicks_by_hand(view)
+    inverse = np.linalg.inv(clicks.T @ clicks + 9.0 * np.eye(view.num_items))
+    weight = -inverse / np.diag(inverse)
+    np.fill_diagonal(weight, 0)
+    assert np.allclose(EASE(view, reg=9.0).rule(view)(torch.eye(view.num_items)), weight, atol=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_gfcf_by_hand(alpha: float) -> None:
+    view = tiny_view()
+    clicks = clicks_by_hand(view)
+    users, items = clicks.sum(axis=1), clicks.sum(axis=0)
+    scale_u = np.where(users > 0, np.maximum(users, 1) ** -0.5, 0)
+    scale_i = np.where(items > 0, np.maximum(items, 1) ** -0.5, 0)
+    normal = scale_u[:, None] * clicks * scale_i
+    _, _, right = np.linalg.svd(normal)
+    strongest = right[:2].T
+    ideal = (clicks * scale_i) @ strongest @ strongest.T * np.sqrt(items)
+    expected = clicks @ normal.T @ normal + alpha * ideal
+    assert np.allclose(scores(GFCF(view, rank=2, alpha=alpha), view), expected, atol=1e-5)
+
+
+def test_options_out_of_range_are_one_line() -> None:
+    view = tiny_view()
+    with pytest.raises(ConfigError, match="ItemKNN has k 0"):
+        ItemKNN(view, k=0)
+    with pytest.raises(ConfigError, match=r"EASE.reg is 0"):
+        EASE(view, reg=0)
+    with pytest.raises(ConfigError, match=r"6 items and EASE.max_items is 5; it needs"):
+        EASE(view, max_items=5)
+    with pytest.raises(ConfigError, match=r"GFCF.rank is 0"):
+        GFCF(view, rank=0)

@@ -1,0 +1,222 @@
+"""NGCF, XSimGCL, DCCF, DirectAU and MMHCL: losses and gradients by hand, and their invariants."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from mmrec.augment.embedding_noise import EmbeddingNoise
+from mmrec.errors import ConfigError
+from mmrec.models.base import Embeddings
+from mmrec.models.dccf import DCCF
+from mmrec.models.directau import DirectAU
+from mmrec.models.lightgcn import LightGCN
+from mmrec.models.mmhcl import MMHCL
+from mmrec.models.ngcf import NGCF
+from mmrec.models.xsimgcl import XSimGCL
+from tests.cases import by_hand
+from tests.cases.by_hand import (
+    ITEMS,
+    NEGATIVES,
+    USERS,
+    Array,
+    alignment,
+    assert_by_hand,
+    info_nce,
+    leaky,
+    linear,
+    result_of,
+    softmax,
+    squares,
+    unit,
+    view64,
+)
+from tests.cases.planted import dense_adjacency, rng, tiny_view
+
+DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_ngcf_by_hand(form: Literal["paper", "released"]) -> None:
+    normal = dense_adjacency(view64())
+    clicks = (normal > 0).astype(float)
+    walk = (clicks + np.eye(11)) / (clicks.sum(axis=1, keepdims=True) + 1)
+
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        layer, parts = values["table"], [values["table"]]
+        for number in range(2):
+            if form == "paper":
+                near = normal @ layer
+                total = linear(values, f"sums.{number}", near + layer)
+                layer = leaky(total + linear(values, f"products.{number}", near * layer), 0.2)
+            else:
+                near = walk @ layer
+                product = linear(values, f"products.{number}", near * layer)
+                layer = leaky(linear(values, f"sums.{number}", near), 0.2) + leaky(product, 0.2)
+            parts.append(unit(layer))
+        out = np.concatenate(parts, axis=1)
+        u, i, j = out[USERS], out[5 + np.array(ITEMS)], out[5 + np.array(NEGATIVES)]
+        return {"bpr": by_hand.bpr(u, i, j), "l2": 0.3 * squares(u, i, j)}
+
+    assert_by_hand(NGCF(view64(), dim=3, n_layers=2, reg=0.3, form=form).double(), losses)
+
+
+def test_xsimgcl_by_hand() -> None:
+    adjacency = dense_adjacency(view64())
+
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        table = values["table"]
+        first = adjacency @ table
+        final = (first + adjacency @ first) / 2
+        u, i, j = final[USERS], final[5 + np.array(ITEMS)], final[5 + np.array(NEGATIVES)]
+        rows = [DISTINCT[0], 5 + np.array(DISTINCT[1])]
+        contrast = sum(info_nce(final[some], first[some], 0.3) for some in rows)
+        ego = squares(table[USERS], table[5 + np.array(ITEMS)], table[5 + np.array(NEGATIVES)])
+        return {"bpr": by_hand.bpr(u, i, j), "l2": 0.1 * ego, "contrast": 0.7 * contrast}
+
+    model = XSimGCL(view64(), dim=3, n_layers=2, layer=1, weight=0.7, temperature=0.3, reg=0.1).double()
+    assert_by_hand(model, losses)
+
+
+def test_xsimgcl_is_noisy_in_training_alone() -> None:
+    view = tiny_view()
+    model = XSimGCL(view, dim=4)
+    clean, again = model.embed(view), model.embed(view)
+    noisy = model.embed_in_training(view, rng(1))
+    assert torch.equal(clean.users, again.users)
+    assert not torch.equal(clean.users, noisy.users)
+    plain = LightGCN(view, dim=4, n_layers=2, skip_first=True)
+    plain.load_state_dict(model.state_dict())
+    assert torch.allclose(clean.items, plain.embed(view).items, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"XSimGCL.layer is 3, expected 1 to n_layers, which is 2"):
+        XSimGCL(view, layer=3)
+
+
+def dccf_by_hand(values: dict[str, Array], n_layers: int) -> tuple[Array, list[list[Array]]]:
+    view = view64()
+    adjacency = dense_adjacency(view)
+    layer = total = values["table"]
+    views = []
+    for _ in range(n_layers):
+        clicks = adjacency @ layer
+        users = softmax(layer[:5] @ values["user_intents"]) @ values["user_intents"].T
+        items = softmax(layer[5:] @ values["item_intents"]) @ values["item_intents"].T
+        intents, masked = np.concatenate([users, items]), []
+        for one in (clicks, intents):
+            share = (unit(one) @ unit(one).T + 1) / 2 * (adjacency > 0)
+            assert share.min() >= 0
+            assert share.max() <= 1 + 1e-12
+            sums = share.sum(axis=1, keepdims=True)
+            rows = np.divide(share, sums, out=np.zeros_like(share), where=sums > 0)
+            masked.append(rows @ layer)
+        views.append([clicks, intents, *masked])
+        layer = clicks + intents + masked[0] + masked[1] + layer
+        total = total + layer
+    return total, views
+
+
+def test_dccf_by_hand() -> None:
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        out, views = dccf_by_hand(values, 2)
+        u, i, j = USERS, 5 + np.array(ITEMS), 5 + np.array(NEGATIVES)
+        nodes = [DISTINCT[0], 5 + np.array(DISTINCT[1])]
+        contrast = sum(
+            info_nce(layer[0][some], other[some], 0.8)
+            for layer in views
+            for other in layer[1:]
+            for some in nodes
+        )
+        ego = sum((values["table"][rows] ** 2).sum() for rows in (u, i, j))
+        intents = (values["user_intents"] ** 2).sum() + (values["item_intents"] ** 2).sum()
+        return {
+            "bpr": by_hand.bpr(out[u], out[i], out[j]),
+            "contrast": 0.2 * contrast,
+            "l2": 0.3 * ego + 0.4 * intents,
+        }
+
+    options = {"weight": 0.2, "temperature": 0.8, "reg": 0.3, "intent_reg": 0.4}
+    model = DCCF(view64(), dim=3, n_layers=2, n_intents=2, **options).double()  # type: ignore[arg-type]
+    assert_by_hand(model, losses)
+
+
+def test_dccfs_masks_share_out_each_nodes_messages() -> None:
+    """With every row alike, what a mask lets through is that row: its shares sum to one."""
+    view = tiny_view()
+    model = DCCF(view, dim=4, n_layers=1)
+    same = torch.ones(11, 4)
+    out = model._masked(view, torch.randn(11, 4, generator=rng()), same)
+    assert torch.allclose(out[[0, 1, 2, 3, 5, 6, 7, 8, 9]], torch.ones(9, 4), atol=1e-6)
+    assert not out[[4, 10]].any()  # nobody's clicks
+
+
+def test_directau_by_hand() -> None:
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        users, items = by_hand.mean_of_layers(view64(), values["table"], 1)
+        u, i = users[USERS], items[ITEMS]
+        uniform = (by_hand.uniformity(u) + by_hand.uniformity(i)) / 2
+        return {"align_uniform": alignment(u, i) + 0.6 * uniform}
+
+    assert_by_hand(DirectAU(view64(), dim=3, n_layers=1, gamma=0.6).double(), losses)
+
+
+def test_mmhcl_by_hand() -> None:
+    view = view64()
+    assert view.item_edge_index is not None
+    clicks = by_hand.clicks_by_hand(view)
+    together = clicks @ clicks.T
+    np.fill_diagonal(together, 0)
+    sums = together.sum(axis=1, keepdims=True)
+    users_graph = np.divide(together, sums, out=np.zeros_like(together), where=sums > 0)
+    members = np.zeros((6, 6))
+    members[tuple(view.item_edge_index.numpy())] = 1
+    shared = members @ members.T
+    scale = shared.sum(axis=1) ** -0.5
+    items_graph = scale[:, None] * shared * scale
+
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        users, items = by_hand.mean_of_layers(view, values["table"], 2)
+        user_side = users_graph @ values["sides"][:5]
+        item_side = items_graph @ (items_graph @ values["sides"][5:])
+        users, items = users + unit(user_side), items + unit(item_side)
+        u, i, j = users[USERS], items[ITEMS], items[NEGATIVES]
+        some_u, some_i = DISTINCT
+        return {
+            "bpr": by_hand.bpr(u, i, j),
+            "users": 0.5 * info_nce(users[some_u], user_side[some_u], 0.4, among_anchors=True),
+            "items": 0.7 * info_nce(items[some_i], item_side[some_i], 0.4, among_anchors=True),
+            "l2": 0.1 * squares(u, i, j),
+        }
+
+    model = MMHCL(
+        view, dim=3, n_user_layers=1, user_weight=0.5, item_weight=0.7, temperature=0.4, reg=0.1
+    ).double()
+    assert_by_hand(model, losses, view)
+
+
+def test_mmhcl_over_everybody() -> None:
+    view = view64()
+    model = MMHCL(view, dim=3, over="all", user_weight=1.0, temperature=0.4).double()
+    by_hand.set_by_formula(model)
+    out = model.embed(view)
+    users, side = out.users.detach().numpy(), out.sides[0].detach().numpy()  # type: ignore[attr-defined]
+    found = result_of(model, view).losses["users"]
+    assert np.isclose(found, info_nce(users, side, 0.4, among_anchors=True))
+
+
+def test_frozen_graphs_do_not_follow_augmented_clicks() -> None:
+    """A view made from the clean one has its hypergraphs, whoever asks first."""
+    view = tiny_view()
+    model = MMHCL(view, dim=4)
+    fewer = view.with_edges(torch.arange(3))
+    assert model._graphs(fewer)[0] is model._graphs(view)[0]
+
+
+def test_any_model_takes_noise_inside_propagation() -> None:
+    view = tiny_view()
+    for model in (LightGCN(view, dim=4), MMHCL(view, dim=4), NGCF(view, dim=4), DCCF(view, dim=4)):
+        clean: Embeddings = model.embed(view)
+        noisy = model.embed(EmbeddingNoise(0.5)(view, rng()))
+        assert not torch.allclose(clean.users, noisy.users, atol=1e-3), type(model).__name__

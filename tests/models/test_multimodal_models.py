@@ -1,0 +1,357 @@
+"""VBPR, AMR, LATTICE, LIRDRec, CM3, AlphaRec and SIGE: losses and gradients by hand, and their invariants."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+
+from mmrec.errors import ConfigError
+from mmrec.models.alpharec import AlphaRec
+from mmrec.models.amr import AMR
+from mmrec.models.cm3 import CM3, slerp
+from mmrec.models.lattice import LATTICE
+from mmrec.models.lirdrec import LIRDRec, cosine_transform
+from mmrec.models.sige import SIGE
+from mmrec.models.vbpr import VBPR
+from tests.cases import by_hand
+from tests.cases.by_hand import (
+    ITEMS,
+    NEGATIVES,
+    USERS,
+    Array,
+    alignment,
+    assert_by_hand,
+    info_nce,
+    leaky,
+    linear,
+    nearest_by_hand,
+    parameters_of,
+    sigmoid,
+    softmax,
+    squares,
+    symmetric_by_hand,
+    unit,
+    view64,
+)
+from tests.cases.planted import dense_adjacency, dense_item_graph, rng, tiny_view
+
+VIEW = view64()
+FEATURES = by_hand.features_by_hand(VIEW)
+TOGETHER = np.concatenate([FEATURES["image"], FEATURES["text"]], axis=1)
+PRESENT = {name: mask.numpy() for name, mask in VIEW.present.items()}
+DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))
+
+
+@pytest.mark.parametrize("kind", ["unsquared", "squared"])
+def test_vbpr_by_hand(kind: Literal["unsquared", "squared"]) -> None:
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        items = np.concatenate([values["item_table"], linear(values, "map", TOGETHER)], axis=1)
+        rows = [values["user_table"][USERS], items[ITEMS], items[NEGATIVES]]
+        size = squares(*rows) if kind == "squared" else sum(np.linalg.norm(one) for one in rows) / len(USERS)
+        return {"bpr": by_hand.bpr(*rows), "l2": 0.3 * float(size)}
+
+    assert_by_hand(VBPR(VIEW, dim=3, reg=0.3, l2=kind).double(), losses)
+
+
+def amr_by_hand(values: dict[str, Array], still: dict[str, Array], epsilon: float) -> dict[str, float]:
+    """`still` are the values that the adversary sees, which no derivative does."""
+    scale = np.abs(TOGETHER).max()
+
+    def rows(values: dict[str, Array], features: Array) -> list[Array]:
+        items = values["item_table"] + features / scale @ values["map.weight"].T
+        return [values["user_table"][USERS], items[ITEMS], items[NEGATIVES]]
+
+    u, i, j = rows(still, TOGETHER)
+    step = np.zeros_like(TOGETHER)
+    for number in range(len(USERS)):
+        slope = -sigmoid(-(u[number] @ (i[number] - j[number]))) * (u[number] @ still["map.weight"])
+        step[ITEMS[number]] += slope
+        step[NEGATIVES[number]] -= slope
+    moved = TOGETHER + epsilon * scale * unit(step)
+    there = rows(values, moved)
+    u, i, j = rows(values, TOGETHER)
+    penalty = 0.2 * (u**2).sum() + 0.3 * ((i**2).sum() + (j**2).sum())
+    adversarial = 0.7 * by_hand.bpr(*there)
+    return {"bpr": by_hand.bpr(u, i, j), "adversarial": adversarial, "l2": penalty / len(USERS)}
+
+
+def test_amr_by_hand() -> None:
+    model = AMR(VIEW, dim=3, epsilon=0.4, weight=0.7, user_reg=0.2, item_reg=0.3).double()
+    by_hand.set_by_formula(model)
+    still = parameters_of(model)
+    assert_by_hand(model, lambda values: amr_by_hand(values, still, 0.4))
+
+
+def test_amrs_adversary_does_what_it_says() -> None:
+    """No step, no difference; a step makes the loss larger, the more the longer it is."""
+    found = []
+    for epsilon in (0.0, 0.01, 0.1):
+        model = AMR(VIEW, dim=3, epsilon=epsilon, weight=1.0).double()
+        by_hand.set_by_formula(model)
+        losses = by_hand.result_of(model, VIEW).losses
+        found.append(losses["adversarial"] - losses["bpr"])
+    assert found[0] == pytest.approx(0, abs=1e-12)
+    assert 0 < found[1] < found[2]
+
+
+def lattice_by_hand(values: dict[str, Array], k: int, keep: float) -> tuple[Array, Array]:
+    shares = softmax(values["shares"])
+    frozen, learned = np.zeros((6, 6)), []
+    for number, name in enumerate(FEATURES):
+        raw = [(i, j, max(c, 0.0)) for i, j, c in nearest_by_hand(FEATURES[name], k, PRESENT[name])]
+        frozen += shares[number] * symmetric_by_hand(raw, 6)
+        rows = linear(values, f"projection.maps.{name}", FEATURES[name])
+        near = nearest_by_hand(rows, k, PRESENT[name])
+        learned += [(i, j, shares[number] * max(c, 0.0)) for i, j, c in near]
+    graph = keep * frozen + (1 - keep) * symmetric_by_hand(learned, 6)
+    users, items = by_hand.mean_of_layers(VIEW, values["table"], 2)
+    return users, items + unit(graph @ values["table"][5:])
+
+
+@pytest.mark.parametrize("keep", [0.4, 1.0])
+def test_lattice_by_hand(keep: float) -> None:
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        users, items = lattice_by_hand(values, 3, keep)
+        rows = users[USERS], items[ITEMS], items[NEGATIVES]
+        return {"bpr": by_hand.bpr(*rows), "l2": 0.2 * squares(*rows)}
+
+    assert_by_hand(LATTICE(VIEW, dim=3, k=3, keep=keep, reg=0.2).double(), losses)
+
+
+def test_lattice_learns_its_graph_in_the_first_step_of_an_epoch() -> None:
+    model = LATTICE(VIEW, dim=3, k=3, keep=0.1).double()
+    weight = model.projection.maps["image"].get_parameter("weight")
+    seen = []
+    for epoch in (1, 2):
+        model.start_epoch(epoch)
+        for _ in range(2):
+            model.zero_grad()
+            out = model.embed_in_training(VIEW, rng())
+            seen.append(out.items.detach().clone())
+            out.items.sum().backward()
+            assert (weight.grad is not None and bool(weight.grad.any())) is (len(seen) % 2 == 1)
+        with torch.no_grad():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=rng(epoch), dtype=weight.dtype))
+    assert torch.allclose(seen[0], seen[1])  # the same graph, found again without gradients
+    assert not torch.allclose(seen[1], seen[2])
+    assert torch.allclose(model.embed(VIEW).users, out.users)
+
+
+def blocks_by_hand(
+    values: dict[str, Array], items: list[Array], weigh: Any, n_layers: int
+) -> tuple[Array, Array]:
+    tables = [values[f"tables.{number}"] for number in range(len(items))]
+    x = np.concatenate([unit(np.concatenate(pair)) for pair in zip(tables, items, strict=True)], axis=1)
+    total, layer = x, x
+    for _ in range(n_layers):
+        layer = dense_adjacency(VIEW) @ layer
+        total = total + layer
+    parts = np.split(total[:5], len(items), axis=1)
+    weights = weigh(parts)
+    users = np.concatenate([weights[:, [n]] * part for n, part in enumerate(parts)], axis=1)
+    return users, total[5:] + dense_item_graph(VIEW) @ total[5:]
+
+
+def mapped(values: dict[str, Array], number: int, x: Array) -> Array:
+    hidden = leaky(linear(values, f"maps.{number}.0", x), 0.01)
+    return linear(values, f"maps.{number}.2", hidden)
+
+
+def transform_by_hand(x: Array) -> Array:
+    """DCT-II, orthonormal, cosine by cosine."""
+    n = x.shape[1]
+    out = np.zeros_like(x)
+    for k in range(n):
+        scale = np.sqrt(1 / n) if k == 0 else np.sqrt(2 / n)
+        for p in range(n):
+            out[:, k] += scale * x[:, p] * np.cos(np.pi * (2 * p + 1) * k / (2 * n))
+    return out
+
+
+def test_lirdrec_by_hand() -> None:
+    shared = np.concatenate([transform_by_hand(rows) for rows in FEATURES.values()], axis=1)
+
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        sources = [*FEATURES.values(), shared]
+        items = [mapped(values, number, x) for number, x in enumerate(sources)]
+
+        def weigh(parts: list[Array]) -> Array:
+            scores = []
+            for number, part in enumerate(parts):
+                hidden = leaky(linear(values, f"scorers.{number}.0", part), 0.01)
+                scores.append(linear(values, f"scorers.{number}.2", hidden))
+            return softmax(0.8 * np.concatenate(scores, axis=1) + 0.2 * values["theta"])
+
+        users, items_out = blocks_by_hand(values, items, weigh, 2)
+        size = (users**2).mean() + (items_out**2).mean()
+        rows = users[USERS], items_out[ITEMS], items_out[NEGATIVES]
+        return {"bpr": by_hand.bpr(*rows), "l2": 0.3 * float(size)}
+
+    model = LIRDRec(VIEW, dim=2, hidden=3, n_layers=2, reg=0.3, own_share=0.8).double()
+    assert_by_hand(model, losses)
+
+
+def test_the_cosine_transform_keeps_lengths_and_products() -> None:
+    x = torch.randn(5, 9, generator=rng())
+    found = cosine_transform(x)
+    assert np.allclose(found, transform_by_hand(x.double().numpy()), atol=1e-5)
+    assert torch.allclose(found @ found.T, x @ x.T, atol=1e-4)
+
+
+def test_lirdrecs_weights_are_copied_progressively() -> None:
+    """w1 / w2 after t epochs is w1 / w2 at the start times decay^(t (t + 1) / 2), and theta takes over."""
+    model = LIRDRec(VIEW, dim=2, hidden=3, own_share=0.9, decay=0.8).double()
+    for epoch in range(1, 5):
+        model.start_epoch(epoch)
+        own = float(model.get_buffer("own"))
+        assert own / (1 - own) == pytest.approx(9 * 0.8 ** (epoch * (epoch + 1) / 2), rel=1e-5)
+    model.embed(VIEW)
+    assert model._last is not None
+    assert torch.allclose(model._last.sum(dim=1), torch.ones(5, dtype=torch.float64))
+    model.start_epoch(5)
+    assert torch.equal(model.theta, model._last)
+    before = model.theta.clone()
+    model.eval()
+    model.embed(VIEW)
+    model.start_epoch(6)
+    assert torch.equal(model.theta, before)  # evaluation leaves no trace
+
+
+def test_cm3_by_hand() -> None:
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        first, second = (
+            unit(linear(values, f"to_sphere.{number}", x)) for number, x in enumerate(FEATURES.values())
+        )
+        cosine = np.clip((first * second).sum(axis=1, keepdims=True), -1 + 1e-6, 1 - 1e-6)
+        angle = np.arccos(cosine)
+        mix = (np.sin(angle / 2) * first + np.sin(angle / 2) * second) / np.sin(angle)
+        items = [mapped(values, number, x) for number, x in enumerate(FEATURES.values())]
+        users, items_out = blocks_by_hand(values, [*items, mix], lambda _: softmax(values["theta"]), 2)
+        directions = unit(mix[NEGATIVES])
+        similar = np.clip(directions @ directions.T, 0, 0.8)
+        return {
+            "align": alignment(users[USERS], items_out[ITEMS]),
+            "uniform_users": 0.3 * by_hand.uniformity(users[USERS]),
+            "uniform_items": 0.3 * by_hand.uniformity(items_out[NEGATIVES], similar),
+        }
+
+    assert_by_hand(CM3(VIEW, dim=2, hidden=3, n_layers=2, gamma=0.6, most_similar=0.8).double(), losses)
+
+
+def test_slerp_stays_on_the_sphere_and_ends_where_it_should() -> None:
+    first, second = (
+        torch.nn.functional.normalize(torch.randn(6, 4, generator=rng(n)), dim=1) for n in (1, 2)
+    )
+    for share in (0.0, 0.3, 1.0):
+        mixed = slerp(first, second, torch.full((6, 1), share))
+        assert torch.allclose(mixed.norm(dim=1), torch.ones(6), atol=1e-5)
+    assert torch.allclose(slerp(first, second, torch.ones(6, 1)), first, atol=1e-6)
+    assert torch.allclose(slerp(first, second, torch.zeros(6, 1)), second, atol=1e-6)
+    assert slerp(first, first, torch.full((6, 1), 0.5)).isfinite().all()
+
+
+def test_cm3_draws_shares_from_a_beta_distribution() -> None:
+    model = CM3(tiny_view(), dim=4, alpha=0.5)
+    drawn = model._shares(torch.zeros(20_000, 4), rng()).double()
+    assert float(drawn.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(drawn.var()) == pytest.approx(0.125, abs=0.005)  # 1 / (4 (2 alpha + 1))
+    model.alpha = 1e4
+    assert float((model._shares(torch.zeros(100, 4), rng()) - 0.5).abs().max()) < 0.05
+    view = tiny_view()
+    first, second = (model.embed_in_training(view, rng(seed)).items for seed in (1, 2))
+    assert torch.equal(model.embed(view).items, model.embed(view).items)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "linear"])
+def test_alpharec_by_hand(kind: Literal["mlp", "linear"]) -> None:
+    clicks = by_hand.clicks_by_hand(VIEW)
+    histories = []
+    for name, rows in FEATURES.items():
+        known = clicks * PRESENT[name]
+        histories.append(known @ rows / np.maximum(known.sum(axis=1, keepdims=True), 1))
+    x = np.concatenate([np.concatenate(histories, axis=1), TOGETHER])
+
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        if kind == "mlp":
+            start = linear(values, "map.2", leaky(linear(values, "map.0", x), 0.01))
+        else:
+            start = linear(values, "map", x)
+        users, items = by_hand.mean_of_layers(VIEW, start, 1)
+        users, items = unit(users), unit(items)
+        total = 0.0
+        for u, i, j in zip(USERS, ITEMS, NEGATIVES, strict=True):
+            positive, negative = np.exp(users[u] @ items[i] / 0.3), np.exp(users[u] @ items[j] / 0.3)
+            total -= np.log(positive / (positive + negative))
+        return {"softmax": total / len(USERS)}
+
+    options = {"n_layers": 1, "temperature": 0.3, "negatives": 1, "kind": kind}
+    assert_by_hand(AlphaRec(VIEW, dim=3, **options).double(), losses)  # type: ignore[arg-type]
+
+
+def test_alpharec_depends_on_which_item_has_which_words() -> None:
+    view = tiny_view()
+    model = AlphaRec(view, dim=4)
+    order = torch.tensor([1, 2, 0, 3, 5, 4])
+    mixed = view.changed(features={name: rows[order] for name, rows in view.features.items()})
+    assert not torch.allclose(model.embed(view).users, model.embed(mixed).users, atol=1e-3)
+    with pytest.raises(ConfigError, match=r"AlphaRec.modality is 'sound', expected one of image, text"):
+        AlphaRec(view, modality="sound")
+
+
+def test_sige_by_hand() -> None:
+    clicks = by_hand.clicks_by_hand(VIEW)
+    counts = clicks.T @ clicks
+    np.fill_diagonal(counts, 0)
+    top = [
+        (i, j, counts[i, j])
+        for i in range(6)
+        for j in sorted(range(6), key=lambda j: (-counts[i, j], j))[:3]
+        if counts[i, j]
+    ]
+    together = symmetric_by_hand(top, 6)
+    graphs = {}
+    for name, rows in FEATURES.items():
+        near = [(i, j, max(c, 0.0)) for i, j, c in nearest_by_hand(rows, 3, PRESENT[name])]
+        graphs[name] = 0.6 * symmetric_by_hand(near, 6) + 0.4 * together
+
+    def losses(values: dict[str, Array]) -> dict[str, float]:
+        users, items = by_hand.mean_of_layers(VIEW, values["table"], 2)
+        behaviour, semantics = np.concatenate([users, items]), []
+        for name, rows in FEATURES.items():
+            hidden = leaky(linear(values, f"gates.{name}.0", rows), 0.01)
+            gated = values["table"][5:] * sigmoid(linear(values, f"gates.{name}.2", hidden))
+            of_items = graphs[name] @ gated
+            of_users = clicks @ of_items / np.maximum(clicks.sum(axis=1, keepdims=True), 1)
+            semantics.append(np.concatenate([of_users, of_items]))
+        weights = softmax(np.stack([(behaviour * one).sum(axis=1) for one in semantics], axis=1))
+        mixed = sum(weights[:, [n]] * one for n, one in enumerate(semantics))
+        out = behaviour + mixed
+        noise = anchor = align = 0.0
+        for some in (np.array(DISTINCT[0]), 5 + np.array(DISTINCT[1])):
+            noise += sum(info_nce(one[some], one[some], 0.5) for one in semantics)
+            for node in some:
+                powers = [np.exp(unit(behaviour)[node] @ unit(one)[some].T / 0.5) for one in semantics]
+                own = [np.exp(unit(behaviour)[node] @ unit(one)[node] / 0.5) for one in semantics]
+                anchor -= np.log(sum(own) / sum(one.sum() for one in powers)) / len(some)
+            align += info_nce(behaviour[some], mixed[some], 0.5)
+        rows = out[USERS], out[5 + np.array(ITEMS)], out[5 + np.array(NEGATIVES)]
+        return {
+            "bpr": by_hand.bpr(*rows),
+            "noise": 0.1 * noise,
+            "anchor": 0.2 * float(anchor),
+            "align": 0.3 * align,
+            "l2": 0.4 * squares(*rows),
+        }
+
+    weights = {"noise_weight": 0.1, "anchor_weight": 0.2, "align_weight": 0.3, "reg": 0.4}
+    options = {"k": 3, "share": 0.4, "scale": 0.0, "temperature": 0.5, **weights}
+    assert_by_hand(SIGE(VIEW, dim=3, **options).double(), losses)  # type: ignore[arg-type]
+
+
+def test_sige_says_that_it_is_a_reconstruction() -> None:
+    with pytest.raises(ConfigError, match="its formulas are a reconstruction"):
+        SIGE(tiny_view(), experimental=False)
