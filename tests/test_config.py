@@ -17,7 +17,12 @@ from mmrec.errors import MMRecError
 from mmrec.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
+PARTS = ("data", "recipes")  # what configs start from; no runs of their own
+CONFIGS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.parent.name not in PARTS
+)
 SMALL = "data: {interactions: clicks.csv}\nmodel: LightGCN\n"
 
 
@@ -109,7 +114,7 @@ def test_without_config_it_is_the_demo() -> None:
         ("model: mmrec.models.lightgcn.LightGCM", "LightGCM", "LightGCN"),
         ("model: mmrec.models.lightgnc.LightGCN", "mmrec.models.lightgnc", "cannot be imported"),
         ("model: mmrec.graph.view.GraphView", "mmrec.graph.view.GraphView", "mmrec.models.base.Recommender"),
-        ("model: EdgeDrop", "EdgeDrop", "known: BM3"),
+        ("model: EdgeDrop", "EdgeDrop", "known: AMR"),
     ],
 )
 def test_a_wrong_name_in_a_config_is_one_line_with_the_nearest(
@@ -256,7 +261,7 @@ def test_a_wrong_value_inside_a_plugin(key: str, entry: str, expected: str, smal
         ),
         ("model: [LightGCN]", "model is a list"),
         ("model: 3", "model holds 3, expected a class name"),
-        ("model:", "no model is set; set model to one of BM3"),
+        ("model:", "no model is set; set model to one of AMR"),
         ("data: {interactions:}", "option data.interactions is not set, expected a text"),
         ("name: 7", "option name is 7, expected a text; in quotes it is one: '7'"),
         ("config: other.yaml", "'config' stands in a config file"),
@@ -306,3 +311,71 @@ def test_a_missing_config_and_a_folder(tmp_path: Path) -> None:
         == f"config {path} cannot be read (No such file or directory); name a YAML file"
     )
     assert "Is a directory" in message("--config", str(tmp_path))
+
+
+# ---------------------------------------------------------------- files that start from others
+
+
+def test_a_base_is_merged_below(write: Callable[..., str]) -> None:
+    write("data: {interactions: clicks.csv}\ntrain: {lr: 0.1, epochs: 7}\nmodel: FREEDOM\n", "shop.yaml")
+    write("base: shop.yaml\nmodel: {init_args: {dim: 8}}\ntrain: {lr: 0.2}\n", "middle.yaml")
+    options = parse(["--config", write("base: [middle.yaml]\nseed: 3\n", "top.yaml")])
+    assert (options.train.lr, options.train.epochs, options.seed) == (0.2, 7, 3)
+    assert options.model.class_path.endswith("FREEDOM")
+    assert options.model.init_args.dim == 8
+
+
+def test_a_base_of_another_model_leaves_no_options_behind(write: Callable[..., str]) -> None:
+    write("model: {class_path: FREEDOM, init_args: {n_ui_layers: 4}}\n", "shop.yaml")
+    options = parse(
+        ["--config", write("base: shop.yaml\ndata: {interactions: a}\nmodel: LightGCN\n", "top.yaml")]
+    )
+    assert "n_ui_layers" not in options.model.init_args
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("base: nowhere.yaml", r"config .*nowhere.yaml cannot be read \(No such file"),
+        ("base: [3]", r"some.yaml: base is \[3\], expected names of files beside it"),
+        ("base: some.yaml", r"config .*some.yaml is its own base; take that line out"),
+    ],
+)
+def test_a_base_that_is_none(text: str, expected: str, write: Callable[..., str]) -> None:
+    assert re.search(expected, message("--config", write(text)))
+
+
+# ---------------------------------------------------------------- augmentations and auxiliary losses
+
+
+def test_views_contrast_and_auxiliary_losses_bind(small: str, write: Callable[..., str]) -> None:
+    text = """
+        augment:
+          views: [{class_path: EdgeDrop, init_args: {drop: 0.2}}]
+          contrast: {class_path: InfoNCE, init_args: {temperature: 0.5}}
+          redraw: epoch
+        auxiliary: [{class_path: RLMRec, init_args: {weight: 0.3}}]
+        """
+    options = parse(["--config", small, "--config", write(text)])
+    assert options.augment.views[0].init_args.drop == 0.2
+    assert options.augment.contrast.init_args.temperature == 0.5
+    assert options.auxiliary[0].init_args.weight == 0.3
+    assert parse(["--config", small]).augment.contrast is None
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--augment.contrast", "InfoNCF"], r"no Contrast is called 'InfoNCF'; did you mean 'InfoNCE'"),
+        (["--augment.contrast", "[InfoNCE]"], r"augment.contrast is a list, .*, expected one class"),
+        (["--augment.redraw", "never"], r"augment.redraw is 'never'"),
+        (["--auxiliary", "RLMRecs"], r"no Auxiliary is called 'RLMRecs'; did you mean 'RLMRec'"),
+    ],
+)
+def test_wrong_names_there_are_one_line(words: list[str], expected: str, small: str) -> None:
+    assert re.search(expected, message("--config", small, *words))
+
+
+def test_a_contrast_without_views_is_refused(small: str) -> None:
+    with pytest.raises(MMRecError, match=r"augment.contrast is set and augment.views is not"):
+        run(parse(["--config", small, "--augment.contrast", "InfoNCE"]))

@@ -7,13 +7,22 @@ from statistics import mean
 
 import pytest
 
+from experiments.ledger import rows as ledger
+from experiments.ledger.headers import header
+from experiments.ledger.table import README, tables
 from experiments.seeds import by_config, read_results, result_line
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.parent.name not in ("data", "recipes")
+)
+LEDGER = ledger.by_config(ledger.read_rows())
 RESULTS = {
     config: models
     for path in (ROOT / "experiments").glob("*/results.csv")
+    if path != ledger.CSV
     for config, models in by_config(read_results(path)).items()
 }
 
@@ -21,9 +30,22 @@ RESULTS = {
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_states_the_result_of_its_runs(config: str) -> None:
     text = (ROOT / config).read_text(encoding="utf-8")
-    for model, rows in RESULTS[config].items():
+    for model, rows in RESULTS.get(config, {}).items():
         assert [row["seed"] for row in rows] == ["0", "1", "2"]
         assert result_line(model, rows) in text
+    if config in RESULTS:
+        return
+    if config in LEDGER:
+        assert text.startswith(header(config, LEDGER[config]))
+    else:
+        assert text.startswith(f"# Not measured yet: python -m experiments.ledger {config}\n")
+
+
+def test_the_ledgers_tables_are_those_of_its_rows() -> None:
+    assert tables(ledger.read_rows()) in README.read_text(encoding="utf-8")
+    assert set(LEDGER) <= set(CONFIGS)
+    for rows in LEDGER.values():
+        assert len({row["seed"] for row in rows}) == len(rows)
 
 
 @pytest.mark.parametrize(

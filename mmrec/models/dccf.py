@@ -45,7 +45,7 @@ class DCCF(Recommender):
         Args:
             view: the training view.
             dim: width D; the authors' is 32.
-            n_layers: L.
+            n_layers: layers, which are summed.
             n_intents: K, of users and of items each.
             weight: of InfoNCE.
             temperature: of InfoNCE.

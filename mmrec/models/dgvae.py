@@ -76,7 +76,7 @@ class DGVAE(Recommender):
         Args:
             view: the training view; needs features and an item graph.
             dim: width D of a taste.
-            n_tastes: K.
+            n_tastes: prototypes, and tastes per user.
             temperature: t, of assignments and decoding.
             dropout: of what is encoded, in [0, 1).
             noise: standard deviation of the reparametrisation, times sigma.

@@ -38,7 +38,7 @@ class NGCF(Recommender):
         Args:
             view: the training view.
             dim: width D of each layer; the read-out is (n_layers + 1) D wide.
-            n_layers: L.
+            n_layers: layers, which are concatenated.
             reg: strength of the squared L2 penalty on the batch's propagated rows.
             form: `paper` is the formula above with symmetric A; `released` is the authors' code: S = D^-1(A +
                 I) E, E' = LeakyReLU(S W1 + b1) + LeakyReLU((E * S) W2 + b2).

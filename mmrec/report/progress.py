@@ -80,7 +80,13 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 def track(items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
-    """Go through `items` behind a bar called `title`; `total` says how many they are where they cannot."""
+    """Go through `items` behind a bar called `title`; `total` says how many they are where they cannot.
+
+    Without a title there is no bar, for what is part of a step.
+    """
+    if not title:
+        yield from items
+        return
     with bar() as progress:
         task = progress.add_task(title, total=len(items) if isinstance(items, Sized) else total, note="")
         for item in items:

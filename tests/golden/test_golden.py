@@ -17,5 +17,6 @@ def test_losses_are_what_they_were(name: str) -> None:
 
 
 def test_every_trained_model_has_one() -> None:
-    models = set(known(Recommender)) - {"Popularity"}  # type: ignore[type-abstract]
+    untrained = {"ContentKNN", "EASE", "GFCF", "ItemKNN", "Popularity"}
+    models = set(known(Recommender)) - untrained  # type: ignore[type-abstract]
     assert models == {case[0] for case in rewrite.CASES.values()}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mmrec.errors import DataError
 from mmrec.graph.view import GraphView
-from mmrec.train.sampler import PairSampler
-from tests.cases.planted import rng, tiny_view, views
+from mmrec.train.sampler import PairSampler, UserSampler
+from tests.cases.planted import planted_blocks, rng, tiny_view, views
 
 Click = tuple[int, int]
 
@@ -125,3 +125,32 @@ def test_on_a_gpu() -> None:
     (batch,) = PairSampler(view, 100).epoch(source)
     assert batch.negatives.device.type == "cuda"
     assert not set(zip(batch.users.tolist(), batch.negatives.tolist(), strict=True)) & set(clicks_of(view))
+
+
+def test_users_come_once_each_with_one_of_their_items() -> None:
+    view = planted_blocks().data.train
+    sampler = UserSampler(view, 10)
+    assert len(sampler) == 5
+    clicked = set(map(tuple, view.edge_index.T.tolist()))
+    seen: dict[int, set[int]] = {}
+    source = rng()
+    for _ in range(80):
+        batches = list(sampler.epoch(source))
+        assert sorted(torch.cat([one.users for one in batches]).tolist()) == list(range(48))
+        for one in batches:
+            for user, item, negative in zip(
+                *(x.tolist() for x in (one.users, one.items, one.negatives)), strict=True
+            ):
+                assert (user, item) in clicked
+                assert (user, negative) not in clicked
+                seen.setdefault(user, set()).add(item)
+    assert all(len(items) == 5 for items in seen.values())  # each of a user's five items comes up
+
+
+def test_several_negatives_a_pair() -> None:
+    view = planted_blocks().data.train
+    clicked = set(map(tuple, view.edge_index.T.tolist()))
+    for batch in PairSampler(view, 50, negatives=4).epoch(rng()):
+        assert batch.negatives.shape == (len(batch.users), 4)
+        for user, items in zip(batch.users.tolist(), batch.negatives.tolist(), strict=True):
+            assert not any((user, item) in clicked for item in items)

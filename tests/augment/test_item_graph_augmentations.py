@@ -1,0 +1,99 @@
+"""ItemGraphMix, KNNRewire and HyperedgeView, with exact answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmrec.augment.base import Augmentation
+from mmrec.augment.hyperedge_view import HyperedgeView
+from mmrec.augment.item_graph_mix import ItemGraphMix
+from mmrec.augment.knn_rewire import KNNRewire
+from mmrec.errors import GraphError
+from mmrec.graph.cooccurrence import cooccurrence_graph
+from mmrec.graph.view import GraphView
+from tests.cases.planted import dense_item_graph, planted_blocks, rng, tiny_view
+
+
+def links(view: GraphView) -> torch.Tensor:
+    assert view.item_edge_index is not None
+    return view.item_edge_index
+
+
+def test_mixing_adds_cooccurrence() -> None:
+    view = tiny_view()
+    index, weight = cooccurrence_graph(view, "items", k=2)
+    together = np.zeros((6, 6))
+    together[tuple(index.numpy())] = weight
+    clicked = together.sum(axis=1) > 0
+    looks = dense_item_graph(view)
+    expected = np.where(clicked[:, None], 0.6 * looks + 0.4 * together, looks)
+    found = ItemGraphMix(share=0.4, k=2)(view, rng())
+    assert np.allclose(dense_item_graph(found), expected, atol=1e-6)
+    assert ItemGraphMix(share=0.4, k=2)(view, rng()).item_edge_index is found.item_edge_index  # made once
+
+
+def test_rewired_links_lead_to_neighbours_of_neighbours() -> None:
+    view = planted_blocks(blocks=2, users=6, items=8).data.train
+    before, after = links(view), links(KNNRewire(0.999)(view, rng(2)))
+    neighbours = {
+        int(item): set(before[1][before[0] == item].tolist()) for item in before[0].unique().tolist()
+    }
+    assert torch.equal(before[0], after[0])
+    for old, new in zip(before[1].tolist(), after[1].tolist(), strict=True):
+        assert new in neighbours[old]
+    changed = [(links(KNNRewire(0.3)(view, rng(seed)))[1] != before[1]).double().mean() for seed in range(40)]
+    all_moved = [
+        (links(KNNRewire(0.999)(view, rng(seed)))[1] != before[1]).double().mean() for seed in range(40)
+    ]
+    assert float(np.mean(changed)) == pytest.approx(0.3 * float(np.mean(all_moved)), rel=0.1)
+
+
+def test_rewiring_keeps_the_sums_of_rows() -> None:
+    view = tiny_view()
+    after = KNNRewire(0.7)(view, rng(1))
+    assert np.allclose(dense_item_graph(after).sum(axis=1), dense_item_graph(view).sum(axis=1))
+
+
+def test_a_neighbour_without_links_stays() -> None:
+    view = replace(
+        tiny_view(), item_edge_index=torch.tensor([[0, 1], [5, 0]]), item_edge_weight=torch.ones(2)
+    )
+    assert links(KNNRewire(0.99)(view, rng())).tolist() == [[0, 1], [5, 5]]
+    empty = replace(
+        view, item_edge_index=torch.zeros(2, 0, dtype=torch.int64), item_edge_weight=torch.ones(0)
+    )
+    assert links(KNNRewire(0.5)(empty, rng())).shape == (2, 0)
+
+
+def test_items_are_linked_by_the_neighbours_they_share() -> None:
+    view = tiny_view()
+    incidence = np.zeros((6, 6))
+    incidence[tuple(links(view).numpy())] = 1
+    shared = incidence @ incidence.T
+    scale = shared.sum(axis=1) ** -0.5
+    found = HyperedgeView(0)(view, rng())
+    assert np.allclose(dense_item_graph(found), scale[:, None] * shared * scale, atol=1e-6)
+
+
+def test_hyperedges_are_dropped_whole() -> None:
+    view = tiny_view()
+    kept = torch.rand(6, generator=rng(7)) >= 0.5
+    fewer = replace(
+        view,
+        item_edge_index=links(view)[:, kept[links(view)[1]]],
+        item_edge_weight=torch.ones(int(kept[links(view)[1]].sum())),
+    )
+    expected = dense_item_graph(HyperedgeView(0)(fewer, rng()))
+    assert np.allclose(dense_item_graph(HyperedgeView(0.5)(view, rng(7))), expected)
+
+
+@pytest.mark.parametrize("augmentation", [ItemGraphMix(), KNNRewire(), HyperedgeView()])
+def test_without_an_item_graph_it_says_so(augmentation: Augmentation) -> None:
+    with pytest.raises(
+        GraphError, match="changes the item graph and the view has none; choose a model with one"
+    ):
+        augmentation(tiny_view(item_graph=False), rng())

@@ -1,0 +1,169 @@
+"""Contrastive losses against pair-by-pair loops, gradients by differences, and the memory they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from mmrec.errors import ConfigError
+from mmrec.losses.contrast import AlignUniform, BarlowTwins, Contrast, CosineBootstrap, InfoNCE
+from mmrec.losses.contrastive import (
+    align_uniform,
+    alignment,
+    barlow,
+    decorrelation,
+    info_nce,
+    log_sum_exp,
+    uniformity,
+)
+from mmrec.losses.ranking import sampled_softmax
+from mmrec.plugins import known
+from tests.cases import by_hand
+from tests.cases.planted import rng
+from tests.train.test_memory_of_a_step import Largest
+
+
+def rows(count: int, seed: int, width: int = 3) -> Tensor:
+    return torch.randn(count, width, generator=rng(seed), dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+@pytest.mark.parametrize("among_anchors", [False, True])
+@pytest.mark.parametrize("everybody", [False, True])
+def test_info_nce_by_hand(chunk: int, among_anchors: bool, everybody: bool) -> None:
+    x, y, rest = rows(5, 1), rows(5, 2), rows(4, 3)
+
+    def loss(x: Tensor, y: Tensor, rest: Tensor) -> Tensor:
+        candidates = torch.cat([y, rest]) if everybody else None
+        return info_nce(x, y, 0.3, candidates=candidates, among_anchors=among_anchors, chunk=chunk)
+
+    arrays = [one.detach().numpy() for one in (x, y, rest)]
+    candidates = np.concatenate(arrays[1:]) if everybody else None
+    expected = by_hand.info_nce(*arrays[:2], 0.3, candidates=candidates, among_anchors=among_anchors)
+    assert float(loss(x, y, rest).detach()) == pytest.approx(expected, rel=1e-9)
+    assert gradcheck(loss, (x, y, rest), atol=1e-6)
+
+
+def test_one_pair_has_nothing_to_be_told_from() -> None:
+    assert float(info_nce(rows(1, 1), rows(1, 2), 0.2).detach()) == pytest.approx(0)
+    assert info_nce(rows(1, 1), rows(1, 2), 0.2, among_anchors=True).isfinite()
+
+
+def test_nothing_of_the_size_of_all_pairs_is_kept() -> None:
+    x, y = torch.randn(300, 4, requires_grad=True), torch.randn(2000, 4, requires_grad=True)
+    with Largest() as largest:
+        log_sum_exp(x, y, 8).sum().backward()
+    assert largest.numbers <= 8 * 2000
+
+
+def test_large_exponents_do_not_overflow() -> None:
+    x = torch.full((2, 1), 1000.0, requires_grad=True)
+    found = log_sum_exp(x, torch.ones(3, 1), 2)
+    assert torch.allclose(found, torch.full((2,), 1000.0 + float(np.log(3))))
+    found.sum().backward()
+    assert x.grad is not None
+    assert torch.allclose(x.grad, torch.ones(2, 1), atol=1e-3)  # 1000 has three decimals in float32
+
+
+def test_alignment_and_uniformity_by_hand() -> None:
+    x, y = rows(5, 1), rows(5, 2)
+    a, b = x.detach().numpy(), y.detach().numpy()
+    similar = torch.rand(5, 5, generator=rng(4), dtype=torch.float64)
+    similar = (similar + similar.T) / 2
+    assert float(alignment(x, y).detach()) == pytest.approx(by_hand.alignment(a, b))
+    assert float(uniformity(x).detach()) == pytest.approx(by_hand.uniformity(a))
+    calibrated = by_hand.uniformity(a, similar.numpy())
+    assert float(uniformity(x, similar).detach()) == pytest.approx(calibrated)
+    both = by_hand.alignment(a, b) + 0.4 * (by_hand.uniformity(a) + by_hand.uniformity(b)) / 2
+    assert float(align_uniform(x, y, 0.4).detach()) == pytest.approx(both)
+    assert gradcheck(lambda x, y: align_uniform(x, y, 0.4), (x, y))
+    assert gradcheck(lambda x: uniformity(x, similar), (x,))
+
+
+def test_calibration_by_ones_is_none() -> None:
+    x = rows(6, 1)
+    assert torch.allclose(uniformity(x, torch.ones(6, 6, dtype=torch.float64)), uniformity(x))
+
+
+def test_what_should_be_alike_is_pushed_apart_less() -> None:
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.1]], requires_grad=True)
+    pushes = []
+    for likeness in (0.0, 1.0):
+        (gradient,) = torch.autograd.grad(uniformity(torch.cat([x, -x]), _pair_is(likeness)), x)
+        pushes.append(float(gradient.norm()))
+    assert pushes[1] < pushes[0]
+
+
+def _pair_is(likeness: float) -> Tensor:
+    similar = torch.zeros(4, 4)
+    similar[0, 1] = similar[1, 0] = likeness
+    return similar
+
+
+def test_uniformity_is_least_where_points_are_spread() -> None:
+    spread = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    assert uniformity(spread) < uniformity(torch.tensor([[1.0, 0], [0.9, 0.1], [0.8, 0.3], [1, 0.2]]))
+    assert float(uniformity(torch.ones(4, 2))) == pytest.approx(0, abs=1e-6)
+    assert float(uniformity(torch.ones(1, 2))) == 0.0
+
+
+def test_barlow_by_hand() -> None:
+    x, y = rows(6, 1), rows(6, 2)
+
+    def standard(one: np.ndarray) -> np.ndarray:
+        centred = one - one.mean(axis=0)
+        return np.asarray(centred / np.linalg.norm(centred, axis=0))
+
+    c = standard(x.detach().numpy()).T @ standard(y.detach().numpy())
+    expected = sum((1 - c[i, i]) ** 2 for i in range(3))
+    expected += 0.1 * sum(c[i, j] ** 2 for i in range(3) for j in range(3) if i != j)
+    assert float(barlow(x, y, 0.1).detach()) == pytest.approx(expected)
+    assert gradcheck(lambda x, y: barlow(x, y, 0.1), (x, y))
+
+
+def test_decorrelation_is_zero_where_nothing_is_shared() -> None:
+    x = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert float(decorrelation(x[:, :1], x[:, 1:])) == pytest.approx(0, abs=1e-6)
+    assert float(decorrelation(x[:, :1], x[:, :1])) > 1
+
+
+def test_sampled_softmax_by_hand() -> None:
+    positive, negatives = torch.tensor([0.3, -0.2]), torch.tensor([[0.1, 0.5], [0.0, -0.4]])
+    expected = 0.0
+    for p, n in zip(positive.tolist(), negatives.tolist(), strict=True):
+        expected -= np.log(np.exp(p / 0.2) / (np.exp(p / 0.2) + sum(np.exp(one / 0.2) for one in n)))
+    assert float(sampled_softmax(positive, negatives, 0.2)) == pytest.approx(expected / 2, rel=1e-5)
+
+
+PLUGINS: dict[type[Contrast], Callable[[Tensor, Tensor], Tensor]] = {
+    InfoNCE: lambda x, y: 0.1 * info_nce(x, y, 0.2),
+    AlignUniform: lambda x, y: 0.1 * align_uniform(x, y, 1.0),
+    CosineBootstrap: lambda x, y: 0.1 * (1 - torch.cosine_similarity(x, y).mean()),
+    BarlowTwins: lambda x, y: 0.01 * barlow(x, y, 0.005),
+}
+
+
+@pytest.mark.parametrize("kind", known(Contrast).values(), ids=lambda kind: kind.__name__)  # type: ignore[type-abstract]
+def test_each_plugin_is_its_formula_and_brings_partners_together(kind: type[Contrast]) -> None:
+    x, y = rows(40, 1, 8), rows(40, 2, 8)
+    made = kind()
+    assert torch.allclose(made(x, y), PLUGINS[kind](x, y))
+    twice = kind(weight=2 * made.weight)  # type: ignore[call-arg, attr-defined]
+    assert torch.allclose(twice(x, y), 2 * made(x, y))
+    optimizer = torch.optim.Adam([x, y], lr=0.05)
+    before = float(torch.cosine_similarity(x, y).mean())
+    for _ in range(60):
+        optimizer.zero_grad()
+        made(x, y).backward()
+        optimizer.step()
+    assert float(torch.cosine_similarity(x, y).mean()) > before + 0.3
+
+
+def test_a_temperature_of_zero_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"InfoNCE.temperature is 0, expected a finite number above 0"):
+        InfoNCE(temperature=0)
