@@ -21,7 +21,7 @@ class RLMRec(Auxiliary):
     """RLMRec (Ren et al. 2024) beside any graph model, contrastive (eq. 9) or generative (eq. 10).
 
     Contrastive: InfoNCE between embeddings and mapped profiles; a batch's users against all users, clicked
-    items and negatives among themselves. Generative: some nodes' layer 0 becomes a trained token, and what
+    items and negatives, each once, among themselves. Generative: some nodes' layer 0 becomes a trained token, and what
     propagation makes of them has to find their profile; the model's own loss stays on the clean graph, where
     the released code takes it on the masked one. Profiles are item features, and for users their mean over
     the clicks; language models' own profiles of users have no place in a feature store yet.
@@ -85,7 +85,9 @@ class RLMRec(Auxiliary):
         self._check_width(rows.users.shape[1])
         all_users = self.map(profiles[: self.num_users])
         loss = info_nce(rows.users, all_users[batch.users], self.temperature, candidates=all_users)
-        for embedded, items in ((rows.items, batch.items), (rows.negatives, batch.negatives.flatten())):
+        for chosen in (batch.items, batch.negatives.flatten()):
+            items = torch.unique(chosen)  # twice the same would be its own rival
+            _, embedded = out.of(batch.users[:0], items)
             loss = loss + info_nce(embedded, self.map(profiles[items + self.num_users]), self.temperature)
         return loss
 

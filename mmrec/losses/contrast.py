@@ -31,7 +31,11 @@ class InfoNCE(Contrast):
     """-log of the share of the right partner (van den Oord et al. 2018), see `info_nce`."""
 
     def __init__(
-        self, weight: float = 0.1, temperature: float = 0.2, over: Literal["batch", "all"] = "batch"
+        self,
+        weight: float = 0.1,
+        temperature: float = 0.2,
+        over: Literal["batch", "all"] = "batch",
+        unit: bool = True,
     ) -> None:
         """Set the strength.
 
@@ -39,13 +43,15 @@ class InfoNCE(Contrast):
             weight: of the loss.
             temperature: of the softmax over cosines.
             over: who competes: the `batch`'s distinct nodes, or `all` users or items.
+            unit: compare directions; false takes dot products instead of cosines, as LightGCL's code does.
         """
+        self.unit = unit
         self.weight, self.temperature = weight, _above_zero("InfoNCE.temperature", temperature)
         self.needs_all = over == "all"
 
     def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
         """InfoNCE, from the first view to the second."""
-        return self.weight * info_nce(first, second, self.temperature, candidates=everybody)
+        return self.weight * info_nce(first, second, self.temperature, candidates=everybody, unit=self.unit)
 
 
 class AlignUniform(Contrast):

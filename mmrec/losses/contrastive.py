@@ -51,6 +51,7 @@ def info_nce(
     *,
     candidates: Tensor | None = None,
     among_anchors: bool = False,
+    unit: bool = True,
     chunk: int = 1024,
 ) -> Tensor:
     """Mean over rows of -log( e^{cos(x, y) / t} / sum over candidates c of e^{cos(x, c) / t} ).
@@ -64,10 +65,15 @@ def info_nce(
         temperature: t, above 0.
         candidates: [N, D], partners included (all users, say); the partners [n, D] by default.
         among_anchors: other anchors compete too: adds e^{cos(x, x') / t} over x' other than x (GRACE; MMHCL).
+        unit: compare directions; False takes dot products instead of cosines (LightGCL's code).
         chunk: rows at a time.
     """
-    x, y = normalize(anchors, dim=1, eps=_EPS), normalize(partners, dim=1, eps=_EPS)
-    among = y if candidates is None else normalize(candidates, dim=1, eps=_EPS)
+
+    def prepared(rows: Tensor) -> Tensor:
+        return normalize(rows, dim=1, eps=_EPS) if unit else rows
+
+    x, y = prepared(anchors), prepared(partners)
+    among = y if candidates is None else prepared(candidates)
     total = log_sum_exp(x / temperature, among, chunk)
     if among_anchors:
         total = torch.logaddexp(total, log_sum_exp(x / temperature, x, chunk, without_self=True))
