@@ -20,11 +20,11 @@ from mmrec.models.base import Batch, Embeddings, Part, Recommender
 class RLMRec(Auxiliary):
     """RLMRec (Ren et al. 2024) beside any graph model, contrastive (eq. 9) or generative (eq. 10).
 
-    Contrastive: InfoNCE between embeddings and mapped profiles; a batch's users against all users, clicked
-    items and negatives, each once, among themselves. Generative: some nodes' layer 0 becomes a trained token, and what
-    propagation makes of them has to find their profile; the model's own loss stays on the clean graph, where
-    the released code takes it on the masked one. Profiles are item features, and for users their mean over
-    the clicks; language models' own profiles of users have no place in a feature store yet.
+    Contrastive: InfoNCE between embeddings and mapped profiles; a batch's users against all users, its items
+    and its negatives, each once, among themselves. Generative: some nodes' layer 0 becomes a trained token,
+    and what propagation makes of them has to find their profile; the model's own loss stays on the clean
+    graph, where the released code takes it on the masked one. Profiles are item features, and for users their
+    mean over the clicks; language models' own profiles of users have no place in a feature store yet.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"features"})

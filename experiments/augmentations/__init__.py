@@ -1,0 +1,1 @@
+"""What plug-in augmentations bring."""
