@@ -1,5 +1,6 @@
 # make run          the demo, end to end; extra options: make run ARGS="--config configs/baby/freedom.yaml"
 # make test         lint, types and tests: what CI runs; some of them only: make test ARGS="tests/graph -k knn"
+#                   JOBS=4: in so many processes, 2 by default; JOBS=0: in this one, for the debugger
 # make check        lint and types only
 # make bench        how fast it is, also beside MMRec: make bench ARGS="--mmrec PATH"; needs idle cores and some minutes
 # make constraints  resolve the newest versions again and write constraints.txt
@@ -17,6 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 PYTHON :=
 ARGS :=
+JOBS := 2
 TORCH := $(shell grep -E '^torch==' constraints.txt)
 
 # The first interpreter that is 3.11 or newer and can make environments; never one that lives in an environment itself.
@@ -38,7 +40,7 @@ bench: $(VENV)/.installed
 
 # One thread: the tests' tensors are small, and two threads on a busy machine wait for each other, three times as long.
 test: check $(VENV)/.scatter
-	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
+	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # torch goes first and by its pin: a range would take the registry's newest build, and torch-scatter compiles against it.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt

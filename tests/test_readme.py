@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from features.extract import main as extract
+from mmrec.augment.__main__ import main as augment
 from mmrec.config import arguments_of, parse
 from mmrec.data.convert import main as convert
 from mmrec.data.describe import main as describe
@@ -29,6 +30,7 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "mmrec.run": run,
     "features.extract": extract,
     "mmrec.data.describe": describe,
+    "mmrec.augment": augment,
     "mmrec.data.convert": convert,
     # It would fetch; tests/data/test_download.py has it do so from a server on this machine.
     "mmrec.data.download": lambda words: 0 if words[0] in SOURCES else 2,

@@ -1,0 +1,100 @@
+"""The loop's variants: Mirror Gradient, AdamW, schedules, and models with batches of their own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmrec.augment.base import Augmentation
+from mmrec.graph.view import GraphView
+from mmrec.models.base import Batch, Embeddings
+from mmrec.models.lightgcn import LightGCN
+from mmrec.train.sampler import PairSampler
+from mmrec.train.streams import stream
+from tests.cases.planted import tiny_view
+from tests.train.test_loop import run, small, valued
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_mirror_gradient_goes_down_and_a_little_up_again(every: int) -> None:
+    """Steps with the batch's loss, and after each `every`-th one with -0.3 times the loss taken anew."""
+    view, model, hand = tiny_view(), small(), small()
+    run(model, valued([1.0, 2.0]), epochs=2, batch_size=4, lr=0.01, mirror_every=every, mirror_up=0.3, seed=5)
+    optimizer = torch.optim.Adam(hand.parameters(), lr=0.01)
+    sampler, source = PairSampler(view, 4), stream(5, "sampling")
+    for _ in range(2):
+        for number, batch in enumerate(sampler.epoch(source)):
+            for factor in (1.0, -0.3) if number % every == 0 else (1.0,):
+                optimizer.zero_grad()
+                losses = hand.losses(hand.embed(view), batch, view)
+                (factor * sum(losses.values(), torch.zeros(()))).backward()
+                optimizer.step()
+    assert torch.allclose(model.table, hand.table, atol=1e-6)
+
+
+def test_weight_decay_of_its_own_is_adamws() -> None:
+    view, model, hand = tiny_view(), small(), small()
+    run(model, valued([1.0, 2.0]), epochs=2, lr=0.01, weight_decay=0.5, decoupled=True, seed=5)
+    optimizer = torch.optim.AdamW(hand.parameters(), lr=0.01, weight_decay=0.5)
+    sampler, source = PairSampler(view, 100), stream(5, "sampling")
+    for _ in range(2):
+        for batch in sampler.epoch(source):
+            optimizer.zero_grad()
+            sum(hand.losses(hand.embed(view), batch, view).values(), torch.zeros(())).backward()
+            optimizer.step()
+    assert torch.allclose(model.table, hand.table, atol=1e-6)
+
+
+class Noted(LightGCN):
+    """Keeps what the loop tells it."""
+
+    def __init__(self, view: GraphView, n: int = 1) -> None:
+        super().__init__(view, dim=3)
+        self.n_negatives, self.told, self.shapes = n, [], []  # type: ignore[var-annotated]
+
+    def start_epoch(self, epoch: int) -> None:
+        self.told.append(epoch)
+
+    def embed_in_training(self, view: GraphView, rng: torch.Generator) -> Embeddings:
+        self.told.append("step")
+        return self.embed(view)
+
+    def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
+        self.shapes.append((tuple(batch.users.shape), tuple(batch.negatives.shape)))
+        return {"some": out.rows(batch).negatives.square().mean()}
+
+
+def test_models_hear_of_epochs_and_embed_for_training_in_each_step() -> None:
+    model = Noted(tiny_view(), n=3)
+    run(model, valued([1.0, 2.0]), epochs=2, batch_size=5)
+    assert model.told == [1, "step", "step", 2, "step", "step"]
+    assert model.shapes == [((5,), (5, 3))] * 4
+
+
+def test_models_that_want_users_get_each_once() -> None:
+    class ByUser(Noted):
+        batches = "users"
+
+    model = ByUser(tiny_view())
+    run(model, valued([1.0]), epochs=1, batch_size=3)
+    assert model.shapes == [((3,), (3,)), ((1,), (1,))]  # user 4 has no click
+
+
+def test_a_schedule_follows_the_epochs() -> None:
+    class Seen(Augmentation):
+        def __init__(self, log: list[int], epoch: int = 0) -> None:
+            self.log, self.epoch = log, epoch
+
+        def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
+            self.log.append(self.epoch)
+            return view
+
+        def at(self, epoch: int) -> Augmentation:
+            return Seen(self.log, epoch)
+
+    epochs: list[int] = []
+    steps: list[int] = []
+    run(small(), valued([1.0, 2.0]), epochs=2, batch_size=5, augment=Seen(epochs), augment_step=Seen(steps))
+    assert epochs == [1, 2]
+    assert steps == [1, 1, 2, 2]
