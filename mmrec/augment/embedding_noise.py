@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from mmrec.augment.base import Augmentation
 from mmrec.errors import GraphError
@@ -31,11 +30,11 @@ class UniformNoise:
 
     def __call__(self, layer: Tensor, number: int) -> Tensor:
         """The layer with noise."""
-        delta = uniform(layer.shape, stream(self.seed, f"layer {number}", layer.device))
-        noise = normalize(delta.to(layer.dtype), dim=1).mul_(self.scale).mul_(layer.detach().sign())
+        delta = uniform(layer.shape, stream(self.seed, f"layer {number}", layer.device)).to(layer.dtype)
+        length = self.scale / torch.linalg.vector_norm(delta, dim=1, keepdim=True)
         if self.by_modulus:
-            noise.mul_(torch.linalg.vector_norm(layer.detach(), dim=1, keepdim=True))
-        return layer + noise
+            length *= torch.linalg.vector_norm(layer.detach(), dim=1, keepdim=True)
+        return torch.addcmul(layer, delta.mul_(length), layer.detach().sign())
 
 
 class EmbeddingNoise(Augmentation):

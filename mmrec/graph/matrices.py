@@ -26,7 +26,10 @@ def user_item_matrix(view: GraphView) -> SparseMatrix:
         users, items = view.edge_index[0], view.edge_index[1] + view.num_users
         row, col = torch.cat([users, items]), torch.cat([items, users])
         size, weight = view.num_users + view.num_items, normalised_weights(view)
-        matrix = csr(row, col, torch.cat([weight, weight]), (size, size))
+        if "clicks: order" not in view.derived:
+            view.derived["clicks: order"] = torch.argsort(row * size + col)
+        order = view.derived["clicks: order"]
+        matrix = csr(row, col, torch.cat([weight, weight]), (size, size), order=order)
         view.derived[key] = SparseMatrix(matrix, matrix, view.backend)
     if view.inside or view.layers or view.low_rank:
         plain, key = view.derived[key], "layers: user_item"

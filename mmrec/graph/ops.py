@@ -280,9 +280,12 @@ def _read_out(multiply: Callable[..., Tensor], x: Tensor, n_layers: int, readout
     return multiply(total, add=last_add, scale=_scale(readout, n_layers))
 
 
-def csr(row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Coordinates as torch's sparse CSR; repeats stay side by side."""
-    order = torch.argsort(row * shape[1] + col)  # rows in order, columns in order within a row
+def csr(
+    row: Tensor, col: Tensor, weight: Tensor, shape: tuple[int, int], *, order: Tensor | None = None
+) -> Tensor:
+    """Coordinates as torch's sparse CSR; repeats stay side by side. `order` sorts by row, then column."""
+    if order is None:
+        order = torch.argsort(row * shape[1] + col)
     start = torch.zeros(shape[0] + 1, dtype=torch.int64, device=row.device)
     torch.cumsum(torch.bincount(row, minlength=shape[0]), dim=0, out=start[1:])
     # Half the bytes of the indices, where they fit.

@@ -92,7 +92,13 @@ class GraphView:
             keep: positions in [0, E) or a bool mask [E]. Order is kept for a mask.
         """
         weight = None if self.edge_weight is None else self.edge_weight[keep]
-        return self.changed(edge_index=self.edge_index[:, keep], edge_weight=weight)
+        view = self.changed(edge_index=self.edge_index[:, keep], edge_weight=weight)
+        if keep.dtype == torch.bool and (order := self.derived.get("clicks: order")) is not None:
+            # What is left of a sorted graph is sorted: a fraction of the time of sorting it anew.
+            twice = torch.cat([keep, keep])
+            number = twice.cumsum(0) - 1
+            view.derived["clicks: order"] = number[order[twice[order]]]
+        return view
 
     def changed(self, **fields: Any) -> GraphView:
         """The same view with other values of some fields, as `dataclasses.replace` makes it.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from mmrec.graph.matrices import (
@@ -18,8 +21,9 @@ from mmrec.graph.matrices import (
     with_inside,
 )
 from mmrec.graph.ops import Readout, layer_outputs, smooth, smooth_rows
+from mmrec.graph.view import GraphView
 from tests.cases.by_hand import clicks_by_hand, view64
-from tests.cases.planted import dense_adjacency, rng, tiny_view
+from tests.cases.planted import dense_adjacency, rng, tiny_view, views
 
 READOUTS: list[Readout] = ["mean", "sum", "last", "mean_but_first"]
 
@@ -156,3 +160,17 @@ def test_frozen_graphs_are_made_once_for_all_views_made_from_one() -> None:
     assert frozen_matrix(view.with_edges(torch.arange(2)), "chain", 6, build) is first
     assert frozen_matrix(view, "chain", 6, build, dtype=torch.float64).csr.dtype == torch.float64
     assert made == [1]
+
+
+@given(view=views(), share=st.floats(0, 1))
+def test_dropping_clicks_from_a_sorted_graph_needs_no_sorting(view: GraphView, share: float) -> None:
+    keep = torch.rand(view.edge_index.shape[1], generator=rng()) < share
+    user_item_matrix(view)
+    found = view.with_edges(keep)
+    assert "clicks: order" in found.derived
+    assert np.allclose(user_item_matrix(found).csr.to_dense(), dense_adjacency(found), atol=1e-6)
+    again = found.with_edges(keep[keep] & (torch.rand(int(keep.sum()), generator=rng(1)) < 0.5))
+    row = user_item_matrix(again).csr
+    assert np.allclose(row.to_dense(), dense_adjacency(again), atol=1e-6)
+    for start, stop in itertools.pairwise(row.crow_indices().tolist()):
+        assert row.col_indices()[start:stop].tolist() == sorted(row.col_indices()[start:stop].tolist())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,10 +211,10 @@ def test_matrices_are_made_once_per_view(monkeypatch: pytest.MonkeyPatch) -> Non
     build = matrices.csr
 
     def counted(
-        row: torch.Tensor, col: torch.Tensor, weight: torch.Tensor, shape: tuple[int, int]
+        row: torch.Tensor, col: torch.Tensor, weight: torch.Tensor, shape: tuple[int, int], **order: Any
     ) -> torch.Tensor:
         made.append(shape)
-        return build(row, col, weight, shape)
+        return build(row, col, weight, shape, **order)
 
     monkeypatch.setattr(matrices, "csr", counted)
     monkeypatch.setattr(ops, "csr", counted)

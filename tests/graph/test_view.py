@@ -97,7 +97,7 @@ def test_replace_starts_with_no_matrices() -> None:
     view = tiny_view()
     user_item_matrix(view)
     item_matrix(view)
-    assert set(view.derived) == {"clicks: user_item", "links: item"}
+    assert set(view.derived) == {"clicks: user_item", "clicks: order", "links: item"}
     assert replace(view, edge_weight=torch.ones(10)).derived == {}
 
 
