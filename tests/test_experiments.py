@@ -18,7 +18,7 @@ CONFIGS = sorted(
     for path in (ROOT / "configs").rglob("*.yaml")
     if path.parent.name not in ("data", "recipes")
 )
-LEDGER = ledger.by_config(ledger.read_rows())
+LEDGER = ledger.by_config(ledger.own_rows())
 RESULTS = {
     config: models
     for path in (ROOT / "experiments").glob("*/results.csv")

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 
 from experiments.ledger.headers import write_headers
-from experiments.ledger.rows import CSV, DATASETS, ROOT, SLOW_SECONDS, add_row, read_rows
+from experiments.ledger.rows import CSV, DATASETS, ROOT, SLOW_SECONDS, add_row, own_rows, read_rows
 from experiments.ledger.table import write_tables
 from mmrec.report.progress import console
 
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     with ThreadPoolExecutor(chosen.jobs) as pool:
         list(pool.map(work, waiting))
     rows = read_rows()
-    write_headers(rows)
+    write_headers(own_rows())
     write_tables(rows)
     console.print(f"{len(rows)} rows in {CSV.relative_to(ROOT)}", highlight=False)
     return 0

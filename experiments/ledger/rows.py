@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import yaml
+
 from experiments.seeds import COLUMNS, read_results
 from features.files import atomic_file
 
@@ -16,14 +18,31 @@ SLOW_SECONDS = 600  # a run that takes longer gets one seed
 LEDGER_COLUMNS = (*COLUMNS, "peak_mib")
 
 
-def read_rows() -> list[dict[str, str]]:
+def own_rows() -> list[dict[str, str]]:
     """Rows of results.csv."""
     return read_results(CSV)
 
 
+def read_rows() -> list[dict[str, str]]:
+    """Those, and for configs that have none there the rows of the study that measured them."""
+    rows = own_rows()
+    mine = {row["config"] for row in rows}
+    for path in sorted(CSV.parents[1].glob("*/results.csv")):
+        for row in read_results(path) if path != CSV else []:
+            own_model = not row["options"] and row["model"] == _main_model(row["config"])
+            if own_model and row["config"] not in mine and Path(row["config"]).parent.name in DATASETS:
+                rows.append({**row, "peak_mib": ""})
+    return rows
+
+
+def _main_model(config: str) -> str:
+    text = yaml.safe_load((ROOT / config).read_text(encoding="utf-8"))["model"]
+    return str(text if isinstance(text, str) else text["class_path"])
+
+
 def add_row(text: str) -> None:
     """Add a row, given as JSON, and write the file whole."""
-    rows = [*read_rows(), json.loads(text)]
+    rows = [*own_rows(), json.loads(text)]
     rows.sort(key=lambda row: (row["config"], int(row["seed"])))
     with atomic_file(CSV) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, LEDGER_COLUMNS)

@@ -48,7 +48,7 @@ def _line(name: str, rows: list[dict[str, str]], published: dict[str, str]) -> s
         _spread(rows, "ndcg@20"),
         seconds,
         f"{epochs:.0f}",
-        f"{_mean(rows, 'peak_mib'):.0f}",
+        f"{_mean(rows, 'peak_mib'):.0f}" if all(row["peak_mib"] for row in rows) else "-",
         str(len(rows)),
         str(published.get("recall@20", "")),
         str(published.get("why", "")),
