@@ -24,17 +24,14 @@ from features.errors import MMRecError
 from features.files import atomic_folder, content_hash
 from features.items import Items, read_items
 from features.store import FeatureStore, open_stores
-from mmrec.augment.base import Augmentation, Compose
 from mmrec.auxiliary.base import Auxiliary
-from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.config import arguments_of, make, parse, plugin_class, save_config
 from mmrec.data.dataset import RecData, add_features, load_data
 from mmrec.data.missing import Missing, fill_missing
 from mmrec.errors import ConfigError, DataError, GraphError
 from mmrec.evaluate.evaluator import Evaluator, Scores
 from mmrec.graph.item_graph import add_item_graph
-from mmrec.graph.view import GraphView
-from mmrec.losses.contrast import Contrast
+from mmrec.helpers import Helpers
 from mmrec.models.base import Recommender
 from mmrec.recommend import check_options, recommend, write_recommendations
 from mmrec.report.progress import console, logging_to
@@ -54,38 +51,6 @@ class Trained:
     model: Recommender
     init_args: dict[str, Any]
     history: History
-
-
-@dataclass(frozen=True)
-class Helpers:
-    """What training has besides the model: augmentations by when they are drawn, and auxiliary losses."""
-
-    epoch: Augmentation | None
-    step: Augmentation | None
-    views: Augmentation | None
-    contrast: dict[str, Any]
-    auxiliary: Sequence[Namespace]
-
-    @classmethod
-    def of(cls, options: Namespace) -> Helpers:
-        """Made now, so that what cannot be made is refused before the data are read."""
-        augment = options.augment
-        made = {
-            name: Compose([make(Augmentation, plugin) for plugin in augment[name]]) if augment[name] else None
-            for name in ("epoch", "step", "views")
-        }
-        contrast = make(Contrast, augment.contrast) if augment.contrast else None
-        how = {"contrast": contrast, "redraw": augment.redraw, "against": augment.against}
-        if contrast and not made["views"]:
-            raise ConfigError("augment.contrast is set and augment.views is not; name augmentations there")
-        return cls(**made, contrast=how, auxiliary=options.auxiliary)
-
-    def arguments(self, view: GraphView) -> dict[str, Any]:
-        """Arguments of `fit`."""
-        auxiliary = [make(Auxiliary, plugin, view) for plugin in self.auxiliary]
-        if self.views:
-            auxiliary.append(ViewContrast(view, augmentation=self.views, **self.contrast))
-        return {"augment": self.epoch, "augment_step": self.step, "auxiliary": auxiliary}
 
 
 def run(options: Namespace) -> dict[str, Any]:

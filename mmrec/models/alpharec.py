@@ -83,7 +83,10 @@ class AlphaRec(Recommender):
         users, items = out.of(batch.users, batch.items)
         negatives = batch.negatives.view(len(users), -1)
         distinct, place = torch.unique(negatives, return_inverse=True)
-        # Cosines with all that were drawn: a product is cheaper than gathering as many rows for each pair.
-        cosines = (users @ out.items.index_select(0, distinct).T).gather(1, place)
+        if len(distinct) <= negatives.shape[1] * users.shape[1]:
+            # Cosines with all that were drawn: a product is cheaper than gathering each pair's own rows.
+            cosines = (users @ out.items.index_select(0, distinct).T).gather(1, place)
+        else:  # a large catalogue: all that were drawn would be more numbers than each pair's own rows
+            cosines = (users[:, None] * out.items[negatives]).sum(dim=2)
         positive = (users * items).sum(dim=1)
         return {"softmax": sampled_softmax(positive, cosines, self.temperature)}

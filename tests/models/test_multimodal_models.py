@@ -11,6 +11,7 @@ import torch
 from mmrec.errors import ConfigError
 from mmrec.models.alpharec import AlphaRec
 from mmrec.models.amr import AMR
+from mmrec.models.base import Batch
 from mmrec.models.cm3 import CM3, slerp
 from mmrec.models.lattice import LATTICE
 from mmrec.models.lirdrec import LIRDRec, cosine_transform
@@ -290,6 +291,25 @@ def test_alpharec_by_hand(kind: Literal["mlp", "linear"]) -> None:
 
     options = {"n_layers": 1, "temperature": 0.3, "negatives": 1, "kind": kind}
     assert_by_hand(AlphaRec(VIEW, dim=3, **options).double(), losses)  # type: ignore[arg-type]
+
+
+def test_alpharecs_negatives_in_a_small_and_a_large_catalogue_are_the_same() -> None:
+    """One column and few negatives take the way of large catalogues, many columns the other."""
+    view = tiny_view()
+    found = []
+    for dim in (1, 64):
+        model = AlphaRec(view, dim=dim, negatives=2, kind="linear", temperature=0.5)
+        out = model.embed(view)
+        users, items = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 4, 2])
+        negatives = torch.tensor([[2, 4], [0, 3], [1, 5], [0, 5]])
+        loss = model.losses(out, Batch(users, items, negatives, rng()), view)["softmax"]
+        cosines = (out.users[users][:, None] * out.items[torch.cat([items[:, None], negatives], dim=1)]).sum(
+            dim=2
+        )
+        expected = -torch.log_softmax(cosines / 0.5, dim=1)[:, 0].mean()
+        assert torch.allclose(loss, expected, atol=1e-6)
+        found.append(len(negatives.unique()) <= 2 * dim)
+    assert found == [False, True]
 
 
 def test_alpharec_depends_on_which_item_has_which_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmrec.models.bm3 import BM3
 from mmrec.models.bprmf import BPRMF
 from mmrec.models.freedom import FREEDOM
 from mmrec.models.lightgcn import LightGCN
+from mmrec.plugins import known
 from mmrec.train.loop import fit
 from tests.cases.planted import rng
 
@@ -62,6 +64,30 @@ def test_training_makes_nothing_larger_than_its_tables(kind: type[Recommender], 
         fit(model, view, lambda *_: _scores(), epochs=2, batch_size=BATCH, device="cpu")
     assert largest.numbers >= ITEMS * DIM, "the count sees the tables"
     assert largest.numbers <= ALLOWED, largest.where
+
+
+OTHERS = {
+    name: kind
+    for name, kind in known(Recommender).items()  # type: ignore[type-abstract]
+    if "dim" in inspect.signature(kind).parameters
+    # DGVAE decodes all items for its batch of users; LATTICE finds neighbours in tiles of 256 MiB.
+    and name not in ("BPRMF", "LightGCN", "FREEDOM", "BM3", "DGVAE", "LATTICE")
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS.values(), ids=OTHERS)
+def test_other_models_add_the_pairs_of_a_batch_at_most(kind: type[Recommender], view: GraphView) -> None:
+    """Contrasts compare a batch with itself; REARM's attention takes D x D per item; nothing is U x I."""
+    second = {**view.features, "text": torch.randn(ITEMS, WIDTH, generator=rng(2))}
+    both = view.changed(features=second, present={name: view.present["image"] for name in second})
+    model = kind(both, dim=DIM)  # type: ignore[call-arg]
+    with Largest() as largest:
+        fit(model, both, lambda *_: _scores(), epochs=1, batch_size=BATCH, device="cpu")
+    # LIRDRec's and CM3's hidden layer of all items and DCCF's intents of all nodes: a width times nodes.
+    nodes = 256 * (USERS + ITEMS) if hasattr(model, "maps") or hasattr(model, "user_intents") else 0
+    pairs = max((2 * BATCH) ** 2, BATCH * model.n_negatives * DIM)
+    assert largest.numbers <= max(ALLOWED, pairs, nodes), largest.where
+    assert largest.numbers < USERS * ITEMS
 
 
 def test_evaluation_holds_the_scores_of_one_batch(view: GraphView) -> None:
