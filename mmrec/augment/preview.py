@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
-from scipy.sparse.csgraph import connected_components
 
 from features.files import atomic_file
 from mmrec.graph.matrices import normalised_weights
@@ -39,6 +37,9 @@ def preview(view: GraphView) -> Preview:
     The gap is 1 minus the second singular value of D^-1/2 R D^-1/2: how fast propagation forgets where it
     started. It is 0 where the graph falls into parts.
     """
+    import scipy.sparse
+    from scipy.sparse.csgraph import connected_components
+
     users, items = view.edge_index.cpu().numpy()
     degrees = tuple(
         np.bincount(nodes, minlength=count)

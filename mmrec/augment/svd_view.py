@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -47,6 +46,8 @@ class SVDView(Augmentation):
 
 def low_rank_clicks(view: GraphView, rank: int) -> tuple[Tensor, Tensor]:
     """P [U, q] and Q [I, q] whose product is the best approximation of the normalised clicks of rank q."""
+    import scipy.sparse
+
     weight = normalised_weights(view)
     users, items = view.edge_index.cpu().numpy()
     shape = (view.num_users, view.num_items)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -54,6 +53,8 @@ def cooccurrence_graph(
 
 
 def _count(view: GraphView, kind: Kind, k: int | None) -> Arrays:
+    import scipy.sparse
+
     users, items = view.edge_index.cpu().numpy()
     shape = (view.num_users, view.num_items)
     clicks = scipy.sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)

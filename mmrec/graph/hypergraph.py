@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -29,6 +28,8 @@ def hypergraph_expansion(
     """
 
     def build() -> Arrays:
+        import scipy.sparse
+
         items, hyperedges = members.cpu().numpy()
         shape = (num_items, int(hyperedges.max(initial=0)) + 1)
         ones = np.ones(len(items), dtype=np.float32)
