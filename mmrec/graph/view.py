@@ -206,8 +206,8 @@ def item_links(view: GraphView, who: str) -> tuple[Tensor, Tensor]:
     if view.item_edge_index is None:
         found = "the view has none; choose a model with one, such as FREEDOM"
         raise GraphError(f"{who} changes the item graph and {found}")
-    weight = view.item_edge_weight
-    return view.item_edge_index, torch.ones(view.item_edge_index.shape[1]) if weight is None else weight
+    index, weight = view.item_edge_index, view.item_edge_weight
+    return index, torch.ones(index.shape[1], device=index.device) if weight is None else weight
 
 
 def _check_edges(name: str, index: Tensor, weight: Tensor | None, shape: tuple[int, int]) -> None:

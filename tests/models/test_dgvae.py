@@ -141,3 +141,14 @@ def test_words_are_the_nearest_centres() -> None:
 def test_options_out_of_range_are_one_line() -> None:
     with pytest.raises(ConfigError, match=r"DGVAE has n_tastes 1 and dropout 0.5, expected at least 2"):
         DGVAE(tiny_view(), n_tastes=1)
+
+
+def test_kl_is_never_negative() -> None:
+    view = planted_blocks().data.train
+    model = DGVAE(view, dim=4)
+    model.get_buffer("steps").fill_(1000)
+    for seed in range(5):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng(seed)))
+        assert float(by_hand.result_of(model, view, seed).losses["kl"]) >= 0

@@ -220,3 +220,10 @@ def test_any_model_takes_noise_inside_propagation() -> None:
         clean: Embeddings = model.embed(view)
         noisy = model.embed(EmbeddingNoise(0.5)(view, rng()))
         assert not torch.allclose(clean.users, noisy.users, atol=1e-3), type(model).__name__
+
+
+def test_mmhcls_users_share_out_their_partners() -> None:
+    """Rows of the user graph sum to one, and to nothing for a user without a click."""
+    view = tiny_view()
+    sums = MMHCL(view, dim=4)._graphs(view)[0].multiply(torch.ones(5, 1)).squeeze(1)
+    assert torch.allclose(sums, torch.tensor([1.0, 1, 1, 1, 0]))
