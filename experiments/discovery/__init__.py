@@ -1,0 +1,1 @@
+"""The best combination on Amazon Baby, found on valid."""
