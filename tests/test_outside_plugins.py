@@ -151,6 +151,7 @@ def test_their_options_are_bound_and_shown_as_ours(outside: Path, capsys: pytest
         "reg": 1e-4,
         "l2": "squared",
         "init": "normal",
+        "skip_first": False,
     }
     assert arguments_of(options.features.encoders[0]) == {"scale": 2}
     with pytest.raises(SystemExit):
