@@ -140,7 +140,7 @@ def amazon(folder: Path, year: int) -> Path:
     broken = ["{'half': ", "[1, 2]", json.dumps({"asin": "x"}), "", "__import__('os').getcwd()"]
     text = "\n".join([*good, *broken])
     name = "reviews_Mugs.json.gz" if year < 2023 else "Mugs.jsonl.gz"
-    (folder / name).write_bytes(gzip.compress(text.encode()))
+    (folder / name).write_bytes(gzip.compress(text.encode(), mtime=0))
     lines = "\n".join(repr(row) if year == 2014 else json.dumps(row) for row in meta)
     (folder / "meta_Mugs.json").write_text(lines, encoding="utf-8")
     return folder

@@ -126,7 +126,7 @@ def amazon(server: Server, counts: tuple[int, int, int] | None) -> Source:
     ]
     server.files["reviews_Mugs_5.json.gz"] = gzip.compress("\n".join(map(json.dumps, reviews)).encode())
     meta = "\n".join(repr({"asin": f"B{item}", "title": f"Mug {item}"}) for item in range(6))
-    server.files["meta_Mugs.json.gz"] = gzip.compress(meta.encode())
+    server.files["meta_Mugs.json.gz"] = gzip.compress(meta.encode(), mtime=0)
     files = {server.address(name): "" for name in server.files}
     return Source(files, "amazon", "for tests", "nobody", counts=counts)
 
