@@ -97,13 +97,14 @@ def by_config(rows: list[dict[str, str]]) -> dict[str, dict[str, list[dict[str, 
 
 
 def result_line(model: str, rows: list[dict[str, str]]) -> str:
-    """Mean and standard deviation over seeds, as configs carry them in their header."""
+    """Mean over seeds, and standard deviation where there are several, as configs' headers have it."""
     cells = []
     for label, name in (SHOWN | COLD).items():
         values = [float(row[name]) for row in rows]
         if label in COLD and not mean(values) > 0:
             continue
-        cells.append(f"{label} {mean(values):.4f} ± {stdev(values) if len(values) > 1 else float('nan'):.4f}")
+        spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
+        cells.append(f"{label} {mean(values):.4f}{spread}")
     return f"#   {model}: {', '.join(cells)}"
 
 

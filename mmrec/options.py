@@ -31,6 +31,7 @@ def run_options(
     cache_dir: str = "cache",
     root: str = ".",
     seed: int = 0,
+    open_test: bool = True,
     model: Plugin | None = None,
     compare: Sequence[Plugin] = (),
     auxiliary: Sequence[Plugin] = (),
@@ -46,6 +47,7 @@ def run_options(
         cache_dir: folder for features and graphs, kept by content hash.
         root: folder that the paths of data, items, features and graph start from.
         seed: seed of initialisation, sampling and augmentation.
+        open_test: open the test split once at the end; false for tries, which are judged on valid alone.
         model: class name or import path, or {class_path: ..., init_args: {...}}; its options are below.
         compare: models trained beside it, for the table; each as `model`.
         auxiliary: losses beside the model's own, such as AdversarialFeature or RLMRec; each as `model`.

@@ -77,12 +77,12 @@ def run(options: Namespace) -> dict[str, Any]:
             trained.append(
                 train(options, plugin, data, evaluator, folder, taken=[one.name for one in trained])
             )
-        test = data.test.open()  # once, now that every choice has been made
+        # The test split is opened once, now that every choice has been made, or not at all.
+        test = data.test.open() if options.open_test else None
         scores = {one.name: _scores(one, data, evaluator, test) for one in trained}
         main = trained[0]
-        frame = recommend(
-            main.model, data, torch.cat([data.valid, test], dim=1), **options.recommend.as_dict()
-        )
+        held_out = data.valid if test is None else torch.cat([data.valid, test], dim=1)
+        frame = recommend(main.model, data, held_out, **options.recommend.as_dict())
         write_recommendations(frame, folder / "recommendations.csv")
         save_checkpoint(folder / "checkpoint.pt", main.model, main.init_args, data)
         save_config(options, folder / "config.yaml")
@@ -222,13 +222,16 @@ def _reduced(stores: dict[str, FeatureStore], width: int | None, cache: Path) ->
     return {name: one(name, store) for name, store in stores.items()}
 
 
-def _scores(one: Trained, data: RecData, evaluator: Evaluator, test: torch.Tensor) -> dict[str, Scores]:
+def _scores(
+    one: Trained, data: RecData, evaluator: Evaluator, test: torch.Tensor | None
+) -> dict[str, Scores]:
     view = data.train.to(one.model.device)
-    splits = [evaluator.prepare(view, data.valid), evaluator.prepare(view, test, also_known=data.valid)]
-    valid_scores, test_scores = evaluator.evaluate_all(
-        one.model, view, splits, title=f"{one.name} on valid and test"
-    )
-    return {"valid": valid_scores, "test": test_scores}
+    splits = {"valid": evaluator.prepare(view, data.valid)}
+    if test is not None:
+        splits["test"] = evaluator.prepare(view, test, also_known=data.valid)
+    title = f"{one.name} on {' and '.join(splits)}"
+    found = evaluator.evaluate_all(one.model, view, list(splits.values()), title=title)
+    return dict(zip(splits, found, strict=True))
 
 
 def _metrics(

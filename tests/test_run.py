@@ -132,6 +132,24 @@ def test_metrics_hold_the_models_to_compare_with_and_what_is_cold(place: Place) 
     assert data["items without text"] == 0
 
 
+def test_a_try_never_opens_the_test_split(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = place.done.get("first") or place.done[place.run("first").name]
+    monkeypatch.setattr(SealedSplit, "open", lambda self: pytest.fail("the test split was opened"))
+    folder = place.run("try", "--open_test=false", "--recommend.exclude=seen")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for part, whole in (
+        (metrics, expected),
+        *zip(metrics["compare"].values(), expected["compare"].values(), strict=True),
+    ):
+        assert "test" not in part
+        assert list(part["groups"]) == ["valid"]
+        assert part["valid"] == whole["valid"]
+    known = set(place.shop.pairs(0)) | set(place.shop.pairs(1))
+    listed = {(user, item) for user, items in read_lists(folder).items() for item in items}
+    assert not listed & known
+    assert listed & set(place.shop.pairs(2)), "test clicks were left out: they were looked at"
+
+
 def test_recommendations_are_in_the_shops_own_ids(place: Place) -> None:
     frame = pl.read_csv(place.run("first") / "recommendations.csv", infer_schema=False)
     assert frame.columns == ["user", "item", "rank", "score", "title"]

@@ -69,10 +69,9 @@ def main(argv: list[str]) -> int:
             continue
         console.print(name, highlight=False)
         with tempfile.TemporaryDirectory() as folder:
-            words = ["--config", "configs/baby/freedom.yaml", "--run_dir", folder + "/run", *options]
-            subprocess.run(
-                [sys.executable, "-m", "mmrec.run", *words], cwd=ROOT, check=True, capture_output=True
-            )
+            words = ["--config", "configs/baby/freedom.yaml", "--run_dir", folder + "/run"]
+            command = [sys.executable, "-m", "mmrec.run", *words, "--open_test", "false", *options]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
             add(name, Path(folder, "run"))
     return 0
 

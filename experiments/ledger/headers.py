@@ -30,7 +30,3 @@ def write_headers(rows: list[dict[str, str]]) -> None:
         body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_MARKS))
         with atomic_file(path) as temporary:
             temporary.write_text(header(config, group) + body, encoding="utf-8")
-
-
-def _line(rows: list[dict[str, str]]) -> str:
-    return result_line(rows[0]["model"], rows).replace(" ± nan", "")
