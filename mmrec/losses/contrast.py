@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from mmrec.errors import ConfigError
-from mmrec.losses.contrastive import align_uniform, barlow, cosine_distance, info_nce
+from mmrec.losses.contrastive import barlow, cosine_distance, info_nce
+from mmrec.losses.uniformity import align_uniform
 
 
 class Contrast(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -119,37 +118,6 @@ def _similarities(x: Tensor, y: Tensor, start: int, chunk: int, without_self: bo
         rows = torch.arange(len(tile), device=x.device)
         tile[rows, rows + start] = -torch.inf
     return tile
-
-
-def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Mean squared distance of partners on the unit sphere (Wang and Isola 2020), [n, D] each."""
-    apart = normalize(first, dim=1, eps=_EPS) - normalize(second, dim=1, eps=_EPS)
-    return apart.square().sum(dim=1).mean()
-
-
-def uniformity(rows: Tensor, similar: Tensor | None = None) -> Tensor:
-    """Log of the mean over pairs a < b of exp(-2 |x_a - x_b|^2) on the unit sphere (Wang and Isola 2020).
-
-    Args:
-        rows: [n, D].
-        similar: [n, n] wanted similarities in [-1, 1]: pairs then add exp(4 (cos(x_a, x_b) - s_ab)), so that
-            those that should be close are pushed apart less (calibrated uniformity; CM3, arXiv:2508.01226).
-            All ones is the plain loss.
-    """
-    if len(rows) < 2:
-        return rows.sum() * 0
-    unit = normalize(rows, dim=1, eps=_EPS)
-    cosines = unit @ unit.T  # |a - b|^2 = 2 - 2 cos
-    exponent = 4 * (cosines - (1 if similar is None else similar))
-    # At most e^8 each, so nothing overflows. Each pair stands twice in the square; the diagonal is taken off.
-    square = torch.exp(exponent)
-    total = square.sum() - torch.diagonal(square).sum()
-    return torch.log(total) - math.log(len(rows) * (len(rows) - 1))
-
-
-def align_uniform(first: Tensor, second: Tensor, gamma: float) -> Tensor:
-    """Alignment + gamma times the mean of both uniformities (DirectAU, Wang et al. 2022, eq. 8-10)."""
-    return alignment(first, second) + gamma * (uniformity(first) + uniformity(second)) / 2
 
 
 def barlow(first: Tensor, second: Tensor, off_diagonal: float) -> Tensor:

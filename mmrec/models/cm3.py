@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from mmrec.errors import ConfigError
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import alignment, uniformity
+from mmrec.losses.uniformity import alignment, uniformity
 from mmrec.models.base import Batch, Embeddings
 from mmrec.models.lirdrec import LIRDRec
 
@@ -104,12 +104,12 @@ class CM3(LIRDRec):
         """`align`, `uniform_users` and `uniform_items`."""
         rows = out.rows(batch)
         assert isinstance(out, _WithMix)
-        mix = normalize(out.mix.index_select(0, batch.negatives), dim=1)
-        similar = (mix @ mix.T).clamp(0, self.most_similar)
+        mix = out.mix.index_select(0, batch.negatives)
+        calibrated = uniformity(rows.negatives, mix, most_similar=self.most_similar)
         return {
             "align": alignment(rows.users, rows.items),
             "uniform_users": self.gamma / 2 * uniformity(rows.users),
-            "uniform_items": self.gamma / 2 * uniformity(rows.negatives, similar),
+            "uniform_items": self.gamma / 2 * calibrated,
         }
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 from torch import Tensor
 
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import align_uniform
 from mmrec.losses.regularisers import L2
+from mmrec.losses.uniformity import align_uniform
 from mmrec.models.base import Batch, Embeddings
 from mmrec.models.lightgcn import LightGCN
 

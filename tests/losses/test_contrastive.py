@@ -12,16 +12,9 @@ from torch.autograd import gradcheck
 
 from mmrec.errors import ConfigError
 from mmrec.losses.contrast import AlignUniform, BarlowTwins, Contrast, CosineBootstrap, InfoNCE
-from mmrec.losses.contrastive import (
-    align_uniform,
-    alignment,
-    barlow,
-    decorrelation,
-    info_nce,
-    log_sum_exp,
-    uniformity,
-)
+from mmrec.losses.contrastive import barlow, decorrelation, info_nce, log_sum_exp
 from mmrec.losses.ranking import sampled_softmax
+from mmrec.losses.uniformity import align_uniform, alignment, uniformity
 from mmrec.plugins import known
 from tests.cases import by_hand
 from tests.cases.planted import rng
@@ -70,39 +63,54 @@ def test_large_exponents_do_not_overflow() -> None:
     assert torch.allclose(x.grad, torch.ones(2, 1), atol=1e-3)  # 1000 has three decimals in float32
 
 
-def test_alignment_and_uniformity_by_hand() -> None:
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_alignment_and_uniformity_by_hand(chunk: int) -> None:
     x, y = rows(5, 1), rows(5, 2)
     a, b = x.detach().numpy(), y.detach().numpy()
-    similar = torch.rand(5, 5, generator=rng(4), dtype=torch.float64)
-    similar = (similar + similar.T) / 2
     assert float(alignment(x, y).detach()) == pytest.approx(by_hand.alignment(a, b))
-    assert float(uniformity(x).detach()) == pytest.approx(by_hand.uniformity(a))
-    calibrated = by_hand.uniformity(a, similar.numpy())
-    assert float(uniformity(x, similar).detach()) == pytest.approx(calibrated)
+    assert float(uniformity(x, chunk=chunk).detach()) == pytest.approx(by_hand.uniformity(a))
     both = by_hand.alignment(a, b) + 0.4 * (by_hand.uniformity(a) + by_hand.uniformity(b)) / 2
     assert float(align_uniform(x, y, 0.4).detach()) == pytest.approx(both)
+    assert gradcheck(lambda x: uniformity(x, chunk=chunk), (x,))
     assert gradcheck(lambda x, y: align_uniform(x, y, 0.4), (x, y))
-    assert gradcheck(lambda x: uniformity(x, similar), (x,))
 
 
-def test_calibration_by_ones_is_none() -> None:
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+@pytest.mark.parametrize("most_similar", [0.5, 1.0])
+def test_calibrated_uniformity_by_hand(chunk: int, most_similar: float) -> None:
+    x, alike = rows(6, 1), rows(6, 3, width=4)
+    unit = by_hand.unit(alike.detach().numpy())
+    similar = np.clip(unit @ unit.T, 0, most_similar)
+    assert similar.min() == 0, "none is cut below"
+    assert (unit @ unit.T > most_similar + 1e-9).any() is np.bool_(most_similar < 1), "none is cut above"
+    found = uniformity(x, alike, most_similar=most_similar, chunk=chunk)
+    assert float(found.detach()) == pytest.approx(by_hand.uniformity(x.detach().numpy(), similar))
+    assert gradcheck(
+        lambda x, alike: uniformity(x, alike, most_similar=most_similar, chunk=chunk), (x, alike)
+    )
+
+
+def test_calibration_where_all_are_the_same_is_none() -> None:
     x = rows(6, 1)
-    assert torch.allclose(uniformity(x, torch.ones(6, 6, dtype=torch.float64)), uniformity(x))
+    same = torch.ones(6, 2, dtype=torch.float64)
+    assert torch.allclose(uniformity(x, same), uniformity(x))
 
 
 def test_what_should_be_alike_is_pushed_apart_less() -> None:
     x = torch.tensor([[1.0, 0.0], [1.0, 0.1]], requires_grad=True)
     pushes = []
-    for likeness in (0.0, 1.0):
-        (gradient,) = torch.autograd.grad(uniformity(torch.cat([x, -x]), _pair_is(likeness)), x)
+    for second in ([0.0, 1, 0, 0], [1.0, 0, 0, 0]):
+        alike = torch.tensor([[1.0, 0, 0, 0], second, [0, 0, 1, 0], [0, 0, 0, 1]])
+        (gradient,) = torch.autograd.grad(uniformity(torch.cat([x, -x]), alike), x)
         pushes.append(float(gradient.norm()))
     assert pushes[1] < pushes[0]
 
 
-def _pair_is(likeness: float) -> Tensor:
-    similar = torch.zeros(4, 4)
-    similar[0, 1] = similar[1, 0] = likeness
-    return similar
+def test_uniformity_keeps_nothing_of_the_size_of_all_pairs() -> None:
+    x, alike = torch.randn(500, 4, requires_grad=True), torch.randn(500, 4, requires_grad=True)
+    with Largest() as largest:
+        uniformity(x, alike, chunk=8).backward()
+    assert largest.numbers <= 8 * 500, largest.where
 
 
 def test_uniformity_is_least_where_points_are_spread() -> None:
