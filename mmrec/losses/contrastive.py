@@ -51,7 +51,7 @@ def info_nce(
     candidates: Tensor | None = None,
     among_anchors: bool = False,
     unit: bool = True,
-    chunk: int = 1024,
+    chunk: int = 256,
 ) -> Tensor:
     """Mean over rows of -log( e^{cos(x, y) / t} / sum over candidates c of e^{cos(x, c) / t} ).
 

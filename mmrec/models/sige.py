@@ -152,5 +152,5 @@ def anchored(anchor: Tensor, others: list[Tensor], temperature: float) -> Tensor
     unit = nn.functional.normalize(anchor, dim=1)
     partners = [nn.functional.normalize(one, dim=1) for one in others]
     own = torch.stack([(unit * one).sum(dim=1) / temperature for one in partners], dim=1)
-    total = log_sum_exp(unit / temperature, torch.cat(partners), 1024)
+    total = log_sum_exp(unit / temperature, torch.cat(partners), 256)
     return (total - torch.logsumexp(own, dim=1)).mean()
