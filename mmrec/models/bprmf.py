@@ -28,6 +28,7 @@ class BPRMF(LightGCN):
             dim: width D of the embeddings.
             reg: strength of the L2 penalty on the batch's rows; 0 leaves it out.
             l2: `squared`, or `unsquared` as in the MMRec toolbox.
-            init: `normal` is N(0, 0.1^2); `xavier` is xavier-uniform (MMRec).
+            init: `normal` is N(0, 0.1^2); `xavier` is xavier-uniform, of the same variance as
+                MMRec's xavier-normal.
         """
         super().__init__(view, dim=dim, n_layers=0, reg=reg, l2=l2, init=init)

@@ -39,7 +39,8 @@ class DirectAU(LightGCN):
             gamma: weight of uniformity; the paper's grid is 0.2 to 10.
             reg: strength of an L2 penalty; the paper uses weight decay.
             l2: kind of that penalty.
-            init: `xavier` is xavier-uniform (the authors' code); `normal` is N(0, 0.1^2).
+            init: `xavier` is xavier-uniform, of the same variance as the authors' xavier-normal; `normal` is
+                N(0, 0.1^2).
         """
         super().__init__(view, dim=dim, n_layers=n_layers, reg=reg, l2=l2, init=init)
         self.gamma = gamma

@@ -37,6 +37,8 @@ class GFCF(FromHistories):
 
     def rule(self, view: GraphView) -> Rule:
         """Both filters."""
+        # Histories are of ones, so the filters are too: a pair that was clicked twice is one.
+        view = view.changed(edge_index=torch.unique(view.edge_index, dim=1), edge_weight=None)
         users, items = view.edge_index
         shape = (self.num_users, self.num_items)
         clicks = sparse_matrix(users, items, normalised_weights(view), shape, backend=view.backend)

@@ -15,6 +15,7 @@ from mmrec.augment.svd_view import SVDView, low_rank_clicks
 from mmrec.errors import GraphError
 from mmrec.graph.matrices import normalised_weights, user_item_matrix
 from mmrec.graph.ops import layer_outputs
+from mmrec.graph.view import GraphView
 from mmrec.models.lightgcn import LightGCN
 from tests.cases.planted import dense_adjacency, planted_blocks, rng, tiny_view
 
@@ -102,6 +103,20 @@ def test_the_svd_of_a_large_graph_is_nearly_as_good() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(low_rank_clicks(view, 12), low_rank_clicks(view, 12), strict=True)
     )
+
+
+def test_the_svd_finds_the_strongest_of_many_that_are_nearly_as_strong() -> None:
+    """Of 600 random clicks: as in real ones, singular values fall slowly; few iterations take others."""
+    clicks = torch.randperm(300 * 250, generator=rng(3))[:600]
+    view = GraphView(300, 250, torch.stack([clicks // 250, clicks % 250]))
+    normal = np.zeros((300, 250))
+    normal[tuple(view.edge_index.numpy())] = normalised_weights(view)
+    _, size, right = np.linalg.svd(normal)
+    _, found = low_rank_clicks(view, 60)
+    below = size[60] / size[59]
+    assert 0.95 < below < 1
+    captured = np.linalg.norm(right[:50] @ found.double().numpy()) ** 2
+    assert captured == pytest.approx(50, rel=1e-3)
 
 
 def test_lightgcls_layers_by_hand() -> None:

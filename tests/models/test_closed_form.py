@@ -49,6 +49,7 @@ def test_a_click_twice_is_one_partner() -> None:
     twice = replace(view, edge_index=torch.cat([view.edge_index, view.edge_index[:, :3]], dim=1))
     for kind in (ItemKNN, EASE):
         assert np.allclose(scores(kind(view), view), scores(kind(twice), twice), atol=1e-5)
+    assert np.allclose(scores(GFCF(view, rank=2), view), scores(GFCF(twice, rank=2), twice), atol=1e-5)
 
 
 def test_ease_solves_its_own_problem() -> None:
