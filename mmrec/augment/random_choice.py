@@ -32,9 +32,11 @@ class RandomChoice(Augmentation):
         """Apply one."""
         return self._draw(rng)(view, rng)
 
-    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
+    def pair_of(
+        self, first: GraphView, second: GraphView, rng: torch.Generator
+    ) -> tuple[GraphView, GraphView]:
         """Both views by one step, drawn for the pair."""
-        return self._draw(rng).pair(view, rng)
+        return self._draw(rng).pair_of(first, second, rng)
 
     def at(self, epoch: int) -> Augmentation:
         """Its steps of that epoch."""

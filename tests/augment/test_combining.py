@@ -110,6 +110,28 @@ def test_the_two_masks_part_the_columns_between_them() -> None:
         assert_same_tensors(CorrelatedFeatureMask(groups=2, clusters=3)(some, rng(seed)), copies(first))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_masks_stay_complementary_wherever_they_stand_among_views(place: int) -> None:
+    some, mask = view(), CorrelatedFeatureMask(groups=2, clusters=3)
+    steps: list[Augmentation] = [EdgeDrop(0.5), NodeDrop(0.2)]
+    steps.insert(place, RandomChoice([mask]) if place == 2 else mask)
+    for seed in range(4):
+        first, second = Compose(steps).pair(some, rng(seed))
+        assert first.edge_index.shape != second.edge_index.shape
+        for name, rows in some.features.items():
+            assert not torch.equal(first.features[name], rows)
+            assert torch.equal(first.features[name] + second.features[name], rows)
+
+
+def test_steps_without_a_say_draw_for_each_view_in_turn() -> None:
+    """As before there were pairs of pairs: the order of draws is what published numbers rest on."""
+    some, source = view(), rng(5)
+    first, second = Compose([EdgeDrop(0.3), NodeDrop(0.2)]).pair(some, rng(5))
+    begun = [EdgeDrop(0.3)(some, source) for _ in "ab"]
+    for found, one in zip((first, second), begun, strict=True):
+        assert_same_tensors(found, copies(NodeDrop(0.2)(one, source)))
+
+
 def test_columns_that_say_the_same_are_masked_together() -> None:
     """Blocks 0 and 2 are the same numbers, so are 1 and 3: a mask of two takes a pair."""
     draw = rng(3)
