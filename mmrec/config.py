@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,16 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import Namespace
 
-from mmrec.binding import arguments, bind, help_of, option_names
+from mmrec.binding import (
+    arguments,
+    bind,
+    bind_plugin,
+    entry,
+    help_of,
+    not_options,
+    option_names,
+    path_of,
+)
 from mmrec.errors import ConfigError, nearest
 from mmrec.models.base import Recommender
 from mmrec.options import ACTIONS, MADE_OF_A_VIEW, PLUGINS, SECTIONS, SINGLE, run_options
@@ -108,23 +116,9 @@ def _in_full(settings: Settings) -> Settings:
     """The same, `model` as a mapping with its class by import path, so that merging can compare classes."""
     model = settings.get("model")
     if isinstance(model, str) or (isinstance(model, dict) and "class_path" in model):
-        kind, given = _entry(model, "model")
-        model = {"class_path": _path(kind), **({"init_args": given} if given else {})}
+        kind, given = entry(Recommender, model, "model")
+        model = {"class_path": path_of(kind), **({"init_args": given} if given else {})}
     return {**settings, "model": model} if "model" in settings else settings
-
-
-def _entry(entry: Any, key: str) -> tuple[type[Any], dict[str, Any]]:
-    """The class and the options that a plug-in in a config stands for."""
-    entry = {"class_path": entry} if isinstance(entry, str) else entry
-    if not isinstance(entry, dict) or not isinstance(entry.get("class_path"), str):
-        expected = "a class name, or {class_path: ..., init_args: ...}"
-        raise ConfigError(f"{key} holds {entry!r}, expected {expected}")
-    for name in entry.keys() - {"class_path", "init_args"}:
-        raise ConfigError(f"{key} has '{name}' beside class_path; options of the class go under init_args")
-    given = entry.get("init_args") or {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"{key}: init_args is {given!r}, expected a mapping of options")
-    return resolve(PLUGINS[key], entry["class_path"], key), given
 
 
 def _bind(settings: Settings) -> Namespace:
@@ -156,11 +150,9 @@ def _bind_plugins(value: Any, key: str) -> Namespace | list[Namespace] | None:
     if key in SINGLE and isinstance(value, list):
         others = "; others go under compare" if key == "model" else ""
         raise ConfigError(f"{key} is a list, {value!r}, expected one class{others}")
-    bound = []
-    for one in value if isinstance(value, list) else [] if value is None else [value]:
-        kind, given = _entry(one, key)
-        init_args = bind(kind, given, f"{kind.__name__}.", _not_options(PLUGINS[key], kind))
-        bound.append(Namespace(class_path=_path(kind), init_args=init_args))
+    base = PLUGINS[key]
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    bound = [bind_plugin(base, one, key, base in MADE_OF_A_VIEW) for one in several]
     if key in SINGLE:
         return bound[0] if bound else None
     return bound
@@ -173,22 +165,13 @@ def _check_top(key: str, model: Any) -> None:
         return
     if key in ACTIONS:
         raise ConfigError(f"'{key}' stands in a config file; it is for the command line only")
-    kind, _ = _entry(model, "model")
-    parts = {"model": option_names(kind, _not_options(Recommender, kind))}
+    kind, _ = entry(Recommender, model, "model")
+    parts = {"model": option_names(kind, not_options(kind, True))}
     parts |= {section: option_names(*where) for section, where in SECTIONS.items() if section}
     for section, options in parts.items():
         if key in options:
             raise ConfigError(f"there is no option '{key}'; did you mean '{section}.{key}'?")
     raise ConfigError(f"there is no option '{key}'{nearest(key, names)}")
-
-
-def _not_options(base: type[Any], kind: type[Any]) -> frozenset[str]:
-    """The first parameter of a model or an auxiliary loss is the view, whatever it is called."""
-    return frozenset(list(inspect.signature(kind).parameters)[:1] if base in MADE_OF_A_VIEW else [])
-
-
-def _path(kind: type[Any]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _help(options: Namespace) -> str:
@@ -205,7 +188,8 @@ def _help(options: Namespace) -> str:
                 continue
             kind = plugin_class(base, plugin)
             title = f"{key}: {kind.__name__}" + ("" if key == "model" else ", under init_args")
-            parts.append(help_of(kind, title, "model" if key == "model" else None, _not_options(base, kind)))
+            skip = not_options(kind, base in MADE_OF_A_VIEW)
+            parts.append(help_of(kind, title, "model" if key == "model" else None, skip))
     return "\n".join(parts)
 
 

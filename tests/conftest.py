@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# No test asserts a time: whichever test is the first to import scipy would miss Hypothesis' 200 ms.
+settings.register_profile("mmrec", deadline=None)
+settings.load_profile("mmrec")
 
 
 @pytest.fixture(scope="session")

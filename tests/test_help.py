@@ -14,6 +14,7 @@ import yaml
 from features.base import Encoder
 from features.items import read_items
 from mmrec.augment.base import Augmentation
+from mmrec.auxiliary.base import Auxiliary
 from mmrec.config import as_yaml, parse
 from mmrec.data.dataset import load_data
 from mmrec.evaluate.evaluator import Evaluator
@@ -131,18 +132,26 @@ def test_help_shows_every_option_of_the_chosen_model(
 @pytest.mark.parametrize(
     ("key", "name"),
     [("augment.epoch", name) for name in sorted(known(Augmentation))]
+    + [("auxiliary", name) for name in sorted(known(Auxiliary))]
     + [("features.encoders", name) for name in sorted(known(Encoder))]
     + [("compare", name) for name in sorted(known(Recommender))],
 )
 def test_help_shows_every_option_of_the_plugins(
     key: str, name: str, small: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base: type[Any] = {"augment.epoch": Augmentation, "features.encoders": Encoder, "compare": Recommender}[
-        key
-    ]
+    base: type[Any] = {
+        "augment.epoch": Augmentation,
+        "auxiliary": Auxiliary,
+        "features.encoders": Encoder,
+        "compare": Recommender,
+    }[key]
     signature = inspect.signature(known(base)[name]).parameters
-    parameters = list(signature)[key == "compare" :]
-    inner: dict[str, Any] = {"steps": [], "augmentation": "mmrec.augment.edge_drop.EdgeDrop"}
+    parameters = list(signature)[key in ("auxiliary", "compare") :]
+    inner: dict[str, Any] = {
+        "steps": [],
+        "augmentation": "mmrec.augment.edge_drop.EdgeDrop",
+        "transform": "torch_geometric.transforms.AddSelfLoops",
+    }
     required = {one: inner[one] for one in parameters if signature[one].default is inspect.Parameter.empty}
     if name == "RandomChoice":  # one step, or it refuses
         required = {"steps": ["mmrec.augment.edge_drop.EdgeDrop"]}
@@ -152,3 +161,19 @@ def test_help_shows_every_option_of_the_plugins(
     assert [option.removeprefix(section) for option in shown if option.startswith(section)] == parameters
     for parameter in parameters:
         assert len(shown[section + parameter]) > 5, f"{name}.{parameter} has no line in the docstring"
+
+
+def test_help_of_nested_plugins_is_about_options(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No list of classes over and over, no ways to write options that this command line lacks."""
+    plugin = "{class_path: RandomChoice, init_args: {steps: EdgeDrop}}"
+    with pytest.raises(SystemExit):
+        parse(["--config", small, "--augment.epoch", plugin, "--auxiliary", VIEWS, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "steps [ITEM,...] one of them is applied. (required, type: list[Augmentation])" in shown
+    assert "augmentation AUGMENTATION makes the views. (required, type: Augmentation)" in shown
+    assert "weights WEIGHTS how likely" in shown
+    for unwanted in ("known subclasses", "<class", "WEIGHTS+", "--weights", ".help"):
+        assert unwanted not in shown
+
+
+VIEWS = "{class_path: ViewContrast, init_args: {augmentation: EdgeDrop}}"

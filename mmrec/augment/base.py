@@ -27,8 +27,17 @@ class Augmentation(ABC):
         """
 
     def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
-        """Two augmented views to be contrasted: two draws, unless the augmentation says otherwise."""
-        return self(view, rng), self(view, rng)
+        """Two augmented views to be contrasted."""
+        return self.pair_of(view, view, rng)
+
+    def pair_of(
+        self, first: GraphView, second: GraphView, rng: torch.Generator
+    ) -> tuple[GraphView, GraphView]:
+        """The two views that become of two: a draw for each, unless the augmentation says otherwise.
+
+        Override it where what happens to one view depends on what happens to the other.
+        """
+        return self(first, rng), self(second, rng)
 
     def at(self, epoch: int) -> Augmentation:
         """What stands in for this in an epoch, from 1: itself, unless its strength is scheduled."""
@@ -52,14 +61,12 @@ class Compose(Augmentation):
             view = step(view, rng)
         return view
 
-    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
-        """Two views; each step goes on from the pair before it if it is the first, else on its own."""
-        first = second = view
-        for number, step in enumerate(self.steps):
-            if number == 0:
-                first, second = step.pair(view, rng)
-            else:
-                first, second = step(first, rng), step(second, rng)
+    def pair_of(
+        self, first: GraphView, second: GraphView, rng: torch.Generator
+    ) -> tuple[GraphView, GraphView]:
+        """Two views; each step goes on from the pair that the step before it made."""
+        for step in self.steps:
+            first, second = step.pair_of(first, second, rng)
         return first, second
 
     def at(self, epoch: int) -> Augmentation:

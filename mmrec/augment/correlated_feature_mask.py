@@ -42,18 +42,20 @@ class CorrelatedFeatureMask(Augmentation):
         """A view with a random block and its closest masked."""
         return self.pair(view, rng)[0]
 
-    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
-        """That view, and one with all the other blocks masked."""
+    def pair_of(
+        self, first: GraphView, second: GraphView, rng: torch.Generator
+    ) -> tuple[GraphView, GraphView]:
+        """The first so, and the second with all the other blocks masked."""
         key = f"correlated {self.groups} {self.clusters}"
-        if key not in view.frozen:
-            view.frozen[key] = _blocks(view, self.groups, self.clusters)
-        blocks, information = view.frozen[key]
+        if key not in first.frozen:
+            first.frozen[key] = _blocks(first, self.groups, self.clusters)
+        blocks, information = first.frozen[key]
         if not blocks:
-            return view, view
+            return first, second
         seed = int(torch.randint(len(blocks), (), generator=rng))
         closest = np.argsort(-information[seed], kind="stable")[: len(blocks) // 2].tolist()
         masked = {seed, *closest}
-        return _masked(view, blocks, masked), _masked(view, blocks, set(range(len(blocks))) - masked)
+        return _masked(first, blocks, masked), _masked(second, blocks, set(range(len(blocks))) - masked)
 
 
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from mmrec.augment.base import Augmentation
@@ -23,18 +25,22 @@ class RandomChoice(Augmentation):
             GraphError: for no steps, or weights that do not fit them.
         """
         weights = [1.0] * len(steps) if weights is None else weights
-        if not steps or len(weights) != len(steps) or min(weights) < 0 or sum(weights) <= 0:
+        drawn = torch.tensor(weights, dtype=torch.float32)  # what is drawn with: 1e39 is infinite there
+        if len(steps) != len(weights) or not ((drawn >= 0).all() and 0 < float(drawn.sum()) < math.inf):
             found = f"{len(steps)} steps and weights {weights}"
-            raise GraphError(f"RandomChoice has {found}, expected a weight of at least 0 for each of them")
+            expected = "a finite weight of at least 0 for each of them, not all 0"
+            raise GraphError(f"RandomChoice has {found}, expected {expected}")
         self.steps, self.weights = tuple(steps), weights
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
         """Apply one."""
         return self._draw(rng)(view, rng)
 
-    def pair(self, view: GraphView, rng: torch.Generator) -> tuple[GraphView, GraphView]:
+    def pair_of(
+        self, first: GraphView, second: GraphView, rng: torch.Generator
+    ) -> tuple[GraphView, GraphView]:
         """Both views by one step, drawn for the pair."""
-        return self._draw(rng).pair(view, rng)
+        return self._draw(rng).pair_of(first, second, rng)
 
     def at(self, epoch: int) -> Augmentation:
         """Its steps of that epoch."""

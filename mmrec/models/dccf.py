@@ -65,15 +65,17 @@ class DCCF(Recommender):
         layer: Tensor = self.table
         total, views = layer, []
         for number in range(1, self.n_layers + 1):
-            clicks = one_layer(matrix, layer, number)
-            users, items = torch.split(layer, sizes)
-            intents = torch.cat([_intents(users, self.user_intents), _intents(items, self.item_intents)])
-            masked = [self._masked(view, one, layer) for one in (clicks, intents)]
-            views.append((clicks, intents, *masked))
-            layer = clicks + intents + masked[0] + masked[1] + layer
-            for change in view.inside:
-                layer = change(layer, number)
-            total = total + layer
+            graph = view.layers[(number - 1) % len(view.layers)] if view.layers else view
+            before, (layer, seen) = layer, self._layer(graph, one_layer(matrix, layer, number), layer)
+            if matrix.low_rank is None:
+                for change in view.inside:
+                    layer = change(layer, number)
+                given = layer
+            else:  # for the read-out alone, as in `layer_outputs`: the next layer starts from the clicks' own
+                left, right = matrix.low_rank
+                given, seen = self._layer(graph, left @ (right.T @ before), before)
+            views.append(seen)
+            total = total + given
         out = _WithViews(*torch.split(total, sizes))
         out.views = views
         return out
@@ -95,6 +97,13 @@ class DCCF(Recommender):
         intents = self.user_intents.square().sum() + self.item_intents.square().sum()
         losses["l2"] = self.reg * squares + self.intent_reg * intents
         return losses
+
+    def _layer(self, view: GraphView, clicks: Tensor, before: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The layer after `before`, of what the clicks give, and its four views."""
+        users, items = torch.split(before, [self.num_users, self.num_items])
+        intents = torch.cat([_intents(users, self.user_intents), _intents(items, self.item_intents)])
+        masked = [self._masked(view, one, before) for one in (clicks, intents)]
+        return clicks + intents + masked[0] + masked[1] + before, (clicks, intents, *masked)
 
     def _masked(self, view: GraphView, one: Tensor, layer: Tensor) -> Tensor:
         """Sum over clicks of a E, per head node, with a from the cosines of `one`."""

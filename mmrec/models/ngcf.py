@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
 from mmrec.graph.matrices import random_walk_matrix, user_item_matrix
-from mmrec.graph.ops import check_layers, one_layer, propagate
+from mmrec.graph.ops import check_layers, one_layer
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import l2
@@ -56,19 +56,25 @@ class NGCF(Recommender):
     def embed(self, view: GraphView) -> Embeddings:
         """All layers side by side."""
         layer: Tensor = self.table
-        matrix, parts = user_item_matrix(view), [layer]
-        for number, (sums, products) in enumerate(zip(self.sums, self.products, strict=True), 1):
-            if self.form == "paper":
-                near = one_layer(matrix, layer, number)
-                layer = leaky_relu(sums(near + layer) + products(near * layer), 0.2)
-            else:
-                near = propagate(random_walk_matrix(view), layer)
-                layer = leaky_relu(sums(near), 0.2) + leaky_relu(products(layer * near), 0.2)
-            for change in view.inside:
-                layer = change(layer, number)
-            parts.append(normalize(layer, dim=1))
+        matrix, parts = (user_item_matrix if self.form == "paper" else random_walk_matrix)(view), [layer]
+        for number in range(1, self.n_layers + 1):
+            before, layer = layer, self._layer(number, one_layer(matrix, layer, number), layer)
+            if matrix.low_rank is None:
+                for change in view.inside:
+                    layer = change(layer, number)
+                parts.append(normalize(layer, dim=1))
+            else:  # for the read-out alone, as in `layer_outputs`: the next layer starts from the clicks' own
+                left, right = matrix.low_rank
+                parts.append(normalize(self._layer(number, left @ (right.T @ before), before), dim=1))
         users, items = torch.split(torch.cat(parts, dim=1), [self.num_users, self.num_items])
         return Embeddings(users, items)
+
+    def _layer(self, number: int, near: Tensor, before: Tensor) -> Tensor:
+        """Layer `number`, of the one before and what the neighbours send."""
+        sums, products = self.sums[number - 1], self.products[number - 1]
+        if self.form == "paper":
+            return leaky_relu(sums(near + before) + products(near * before), 0.2)
+        return leaky_relu(sums(near), 0.2) + leaky_relu(products(before * near), 0.2)
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`bpr` and `l2`, both on the propagated rows."""

@@ -56,6 +56,27 @@ def test_a_dropped_modality_is_a_missing_one() -> None:
     assert 100 < int(kept.sum()) < 200, "of 300"
 
 
+def test_modalities_are_taken_away_each_on_its_own() -> None:
+    """Of 4,000 items: both kept (1 - d)^2, one d (1 - d) either way, none d^2."""
+    items, drop = 4000, 0.3
+    present = torch.ones(items, dtype=torch.bool)
+    some = GraphView(
+        1,
+        items,
+        torch.zeros(2, 0, dtype=torch.int64),
+        features={"image": torch.ones(items, 2), "text": torch.ones(items, 3)},
+        present={"image": present, "text": present},
+    )
+    after = ModalityDrop(drop)(some, rng(4)).present
+    image, text = after["image"], after["text"]
+    cells = {(True, True): 0.49, (True, False): 0.21, (False, True): 0.21, (False, False): 0.09}
+    square = 0.0
+    for (has_image, has_text), share in cells.items():
+        count = int(((image == has_image) & (text == has_text)).sum())
+        square += (count - items * share) ** 2 / (items * share)
+    assert square < 21.1  # chi-square of 3 degrees of freedom: 1 in 10,000
+
+
 def test_clicks_stay() -> None:
     for augmentation in (FeatureMask(0.5), FeatureNoise(0.5), ModalityDrop(0.5)):
         assert torch.equal(augmentation(view(), rng()).edge_index, view().edge_index)

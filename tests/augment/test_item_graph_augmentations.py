@@ -52,6 +52,24 @@ def test_rewired_links_lead_to_neighbours_of_neighbours() -> None:
     assert float(np.mean(changed)) == pytest.approx(0.3 * float(np.mean(all_moved)), rel=0.1)
 
 
+def test_a_rewired_link_leads_to_each_neighbours_neighbour_alike() -> None:
+    """Item 0's neighbour 1 has four of its own, item 2's neighbour 3 two: each is as likely as the others."""
+    near = [(0, 1), (1, 0), (1, 2), (1, 3), (1, 4), (2, 3), (3, 1), (3, 5)]
+    some = GraphView(
+        1, 6, torch.zeros(2, 0, dtype=torch.int64), item_edge_index=torch.tensor(near).T.contiguous()
+    )
+    source, drop, count = rng(11), 0.6, 6000
+    ends = torch.stack([links(KNNRewire(drop)(some, source))[1] for _ in range(count)])
+    for place, stays, others in ((0, 1, (0, 2, 3, 4)), (5, 3, (1, 5))):
+        expected = {stays: 1 - drop} | {other: drop / len(others) for other in others}
+        found = {item: int((ends[:, place] == item).sum()) for item in ends[:, place].unique().tolist()}
+        assert found.keys() == expected.keys()
+        square = sum((found[one] - count * p) ** 2 / (count * p) for one, p in expected.items())
+        assert square < 23.5  # chi-square of 4 degrees of freedom: 1 in 10,000
+    moved = (ends[:, [0, 5]] != torch.tensor([1, 3])).double()
+    assert float(torch.corrcoef(moved.T)[0, 1]) == pytest.approx(0, abs=0.05)  # each on its own
+
+
 def test_rewiring_keeps_the_sums_of_rows() -> None:
     view = tiny_view()
     after = KNNRewire(0.7)(view, rng(1))

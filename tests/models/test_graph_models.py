@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,14 +10,21 @@ import pytest
 import torch
 
 from mmrec.augment.embedding_noise import EmbeddingNoise
+from mmrec.augment.message_drop import MessageDrop
+from mmrec.augment.random_walk import RandomWalk
+from mmrec.augment.svd_view import SVDView, low_rank_clicks
 from mmrec.errors import ConfigError
-from mmrec.models.base import Embeddings
+from mmrec.graph.matrices import random_walk_matrix, user_item_matrix
+from mmrec.graph.ops import SparseMatrix
+from mmrec.graph.view import GraphView
+from mmrec.models.base import Recommender
 from mmrec.models.dccf import DCCF
 from mmrec.models.directau import DirectAU
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.mmhcl import MMHCL
 from mmrec.models.ngcf import NGCF
 from mmrec.models.xsimgcl import XSimGCL
+from mmrec.plugins import known
 from tests.cases import by_hand
 from tests.cases.by_hand import (
     ITEMS,
@@ -34,34 +42,81 @@ from tests.cases.by_hand import (
     unit,
     view64,
 )
-from tests.cases.planted import dense_adjacency, rng, tiny_view
+from tests.cases.planted import dense_adjacency, planted_blocks, rng, tiny_view
 
 DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))
 
 
+def every_row(model: Recommender, view: GraphView) -> Array:
+    out = model.embed(view)
+    rows: Array = torch.cat([out.users, out.items]).detach().numpy()
+    return rows
+
+
+def walk_by_hand(view: GraphView) -> Array:
+    clicks = (dense_adjacency(view) > 0).astype(float)
+    return (clicks + np.eye(11)) / (clicks.sum(axis=1, keepdims=True) + 1)
+
+
+def low_by_hand(view: GraphView, rank: int) -> Array:
+    users, items = (part.numpy() for part in low_rank_clicks(view, rank))
+    low = np.zeros((11, 11))
+    low[:5, 5:], low[5:, :5] = users @ items.T, items @ users.T
+    return low
+
+
+def ngcf_by_hand(values: dict[str, Array], form: str, layers: list[Array], low: Array | None = None) -> Array:
+    """All layers side by side; a graph for each, and what stands for them in what is read out."""
+    layer, parts = values["table"], [values["table"]]
+    for number, matrix in enumerate(layers):
+
+        def of(near: Array, before: Array, number: int = number) -> Array:
+            product = linear(values, f"products.{number}", near * before)
+            if form == "paper":
+                return leaky(linear(values, f"sums.{number}", near + before) + product, 0.2)
+            return leaky(linear(values, f"sums.{number}", near), 0.2) + leaky(product, 0.2)
+
+        before, layer = layer, of(matrix @ layer, layer)
+        parts.append(unit(layer if low is None else of(low @ before, before)))
+    return np.concatenate(parts, axis=1)
+
+
 @pytest.mark.parametrize("form", ["paper", "released"])
 def test_ngcf_by_hand(form: Literal["paper", "released"]) -> None:
-    normal = dense_adjacency(view64())
-    clicks = (normal > 0).astype(float)
-    walk = (clicks + np.eye(11)) / (clicks.sum(axis=1, keepdims=True) + 1)
+    matrix = dense_adjacency(view64()) if form == "paper" else walk_by_hand(view64())
 
     def losses(values: dict[str, Array]) -> dict[str, float]:
-        layer, parts = values["table"], [values["table"]]
-        for number in range(2):
-            if form == "paper":
-                near = normal @ layer
-                total = linear(values, f"sums.{number}", near + layer)
-                layer = leaky(total + linear(values, f"products.{number}", near * layer), 0.2)
-            else:
-                near = walk @ layer
-                product = linear(values, f"products.{number}", near * layer)
-                layer = leaky(linear(values, f"sums.{number}", near), 0.2) + leaky(product, 0.2)
-            parts.append(unit(layer))
-        out = np.concatenate(parts, axis=1)
+        out = ngcf_by_hand(values, form, [matrix, matrix])
         u, i, j = out[USERS], out[5 + np.array(ITEMS)], out[5 + np.array(NEGATIVES)]
         return {"bpr": by_hand.bpr(u, i, j), "l2": 0.3 * squares(u, i, j)}
 
     assert_by_hand(NGCF(view64(), dim=3, n_layers=2, reg=0.3, form=form).double(), losses)
+
+
+def layered_walk(view: GraphView) -> SparseMatrix:
+    """`random_walk_matrix` with what the view asks for inside propagation, as `user_item_matrix` has it."""
+    plain = random_walk_matrix(replace(view, inside=(), layers=(), low_rank=None))
+    layers, low_rank = tuple(map(layered_walk, view.layers)), user_item_matrix(view).low_rank
+    return replace(plain, inside=view.inside, layers=layers, low_rank=low_rank)
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_ngcf_follows_random_walks_and_low_rank(
+    form: Literal["paper", "released"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmrec.models.ngcf.random_walk_matrix", layered_walk)
+    view, dense = view64(), dense_adjacency if form == "paper" else walk_by_hand
+    model = NGCF(view, dim=3, n_layers=3, form=form).double()
+    by_hand.set_by_formula(model)
+    values = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    walk = RandomWalk(0.4, n_layers=2)(view, rng())
+    first, second = (dense(layer) for layer in walk.layers)
+    assert not np.allclose(first, second)
+    expected = ngcf_by_hand(values, form, [first, second, first])
+    assert np.allclose(every_row(model, walk), expected)
+    low = low_by_hand(view, 2)
+    expected = ngcf_by_hand(values, form, [dense(view)] * 3, low)
+    assert np.allclose(every_row(model, SVDView(2)(view, rng())), expected)
 
 
 def test_xsimgcl_by_hand() -> None:
@@ -95,32 +150,54 @@ def test_xsimgcl_is_noisy_in_training_alone() -> None:
         XSimGCL(view, layer=3)
 
 
-def dccf_by_hand(values: dict[str, Array], n_layers: int) -> tuple[Array, list[list[Array]]]:
-    view = view64()
-    adjacency = dense_adjacency(view)
+def dccf_by_hand(
+    values: dict[str, Array], layers: list[Array], low: Array | None = None
+) -> tuple[Array, list[list[Array]]]:
+    """Sum of the layers and their views; a graph for each, and what stands for them in what is read out."""
     layer = total = values["table"]
     views = []
-    for _ in range(n_layers):
-        clicks = adjacency @ layer
-        users = softmax(layer[:5] @ values["user_intents"]) @ values["user_intents"].T
-        items = softmax(layer[5:] @ values["item_intents"]) @ values["item_intents"].T
-        intents, masked = np.concatenate([users, items]), []
-        for one in (clicks, intents):
-            share = (unit(one) @ unit(one).T + 1) / 2 * (adjacency > 0)
-            assert share.min() >= 0
-            assert share.max() <= 1 + 1e-12
-            sums = share.sum(axis=1, keepdims=True)
-            rows = np.divide(share, sums, out=np.zeros_like(share), where=sums > 0)
-            masked.append(rows @ layer)
-        views.append([clicks, intents, *masked])
-        layer = clicks + intents + masked[0] + masked[1] + layer
-        total = total + layer
+    for adjacency in layers:
+
+        def seen(clicks: Array, layer: Array, adjacency: Array = adjacency) -> list[Array]:
+            users = softmax(layer[:5] @ values["user_intents"]) @ values["user_intents"].T
+            items = softmax(layer[5:] @ values["item_intents"]) @ values["item_intents"].T
+            intents, masked = np.concatenate([users, items]), []
+            for one in (clicks, intents):
+                share = (unit(one) @ unit(one).T + 1) / 2 * (adjacency > 0)
+                assert share.min() >= 0
+                assert share.max() <= 1 + 1e-12
+                sums = share.sum(axis=1, keepdims=True)
+                rows = np.divide(share, sums, out=np.zeros_like(share), where=sums > 0)
+                masked.append(rows @ layer)
+            return [clicks, intents, *masked]
+
+        read = seen(adjacency @ layer if low is None else low @ layer, layer)
+        views.append(read)
+        total = total + sum(read) + layer
+        layer = sum(seen(adjacency @ layer, layer)) + layer
     return total, views
+
+
+def test_dccf_follows_random_walks_and_low_rank() -> None:
+    view = view64()
+    model = DCCF(view, dim=3, n_layers=3, n_intents=2).double()
+    by_hand.set_by_formula(model)
+    values = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    walk = RandomWalk(0.4, n_layers=2)(view, rng())
+    first, second = (dense_adjacency(layer) for layer in walk.layers)
+    expected, _ = dccf_by_hand(values, [first, second, first])
+    assert np.allclose(every_row(model, walk), expected)
+    out = model.embed(SVDView(2)(view, rng()))
+    expected, views = dccf_by_hand(values, [dense_adjacency(view)] * 3, low_by_hand(view, 2))
+    assert np.allclose(torch.cat([out.users, out.items]).detach(), expected)
+    for found, layer in zip(out.views, views, strict=True):  # type: ignore[attr-defined]
+        for one, other in zip(found, layer, strict=True):
+            assert np.allclose(one.detach(), other)
 
 
 def test_dccf_by_hand() -> None:
     def losses(values: dict[str, Array]) -> dict[str, float]:
-        out, views = dccf_by_hand(values, 2)
+        out, views = dccf_by_hand(values, [dense_adjacency(view64())] * 2)
         u, i, j = USERS, 5 + np.array(ITEMS), 5 + np.array(NEGATIVES)
         nodes = [DISTINCT[0], 5 + np.array(DISTINCT[1])]
         contrast = sum(
@@ -214,12 +291,21 @@ def test_frozen_graphs_do_not_follow_augmented_clicks() -> None:
     assert model._graphs(fewer)[0] is model._graphs(view)[0]
 
 
-def test_any_model_takes_noise_inside_propagation() -> None:
-    view = tiny_view()
-    for model in (LightGCN(view, dim=4), MMHCL(view, dim=4), NGCF(view, dim=4), DCCF(view, dim=4)):
-        clean: Embeddings = model.embed(view)
-        noisy = model.embed(EmbeddingNoise(0.5)(view, rng()))
-        assert not torch.allclose(clean.users, noisy.users, atol=1e-3), type(model).__name__
+# Nothing goes through layers over the user-item graph in these.
+NO_LAYERS = {"AMR", "BPRMF", "ContentKNN", "DGVAE", "EASE", "GFCF", "ItemKNN", "Popularity", "VBPR"}
+
+
+@pytest.mark.parametrize("name", sorted(known(Recommender)))  # type: ignore[type-abstract]
+def test_every_model_with_layers_follows_what_a_view_asks_for_inside(name: str) -> None:
+    view = planted_blocks().data.train
+    torch.manual_seed(0)
+    model = known(Recommender)[name](view)  # type: ignore[type-abstract]
+    clean = model.embed(view)
+    for augmentation in (EmbeddingNoise(0.5), MessageDrop(0.5), RandomWalk(0.4), SVDView(2)):
+        seen = model.embed(augmentation(view, rng()))
+        for one, other in ((clean.users, seen.users), (clean.items, seen.items)):
+            same = torch.allclose(one, other, atol=1e-4)
+            assert same is (name in NO_LAYERS), type(augmentation).__name__
 
 
 def test_mmhcls_users_share_out_their_partners() -> None:
