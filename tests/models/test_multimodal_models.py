@@ -57,8 +57,18 @@ def test_vbpr_by_hand(kind: Literal["unsquared", "squared"]) -> None:
     assert_by_hand(VBPR(VIEW, dim=3, reg=0.3, l2=kind).double(), losses)
 
 
-def amr_by_hand(values: dict[str, Array], still: dict[str, Array], epsilon: float) -> dict[str, float]:
-    """`still` are the values that the adversary sees, which no derivative does."""
+def amr_by_hand(
+    values: dict[str, Array],
+    still: dict[str, Array],
+    *,
+    epsilon: float = 0.1,
+    weight: float = 1.0,
+    user_reg: float = 0.1,
+    item_reg: float = 1e-3,
+) -> dict[str, float]:
+    """Sums over the batch, by its size, with the released strengths; `still` are the values that the
+    adversary sees, which no derivative does.
+    """
     scale = np.abs(TOGETHER).max()
 
     def rows(values: dict[str, Array], features: Array) -> list[Array]:
@@ -74,16 +84,21 @@ def amr_by_hand(values: dict[str, Array], still: dict[str, Array], epsilon: floa
     moved = TOGETHER + epsilon * scale * unit(step)
     there = rows(values, moved)
     u, i, j = rows(values, TOGETHER)
-    penalty = 0.2 * (u**2).sum() + 0.3 * ((i**2).sum() + (j**2).sum())
-    adversarial = 0.7 * by_hand.bpr(*there)
+    penalty = user_reg * (u**2).sum() + item_reg * ((i**2).sum() + (j**2).sum())
+    adversarial = weight * by_hand.bpr(*there)
     return {"bpr": by_hand.bpr(u, i, j), "adversarial": adversarial, "l2": penalty / len(USERS)}
 
 
-def test_amr_by_hand() -> None:
-    model = AMR(VIEW, dim=3, epsilon=0.4, weight=0.7, user_reg=0.2, item_reg=0.3).double()
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"epsilon": 0.4, "weight": 0.7, "user_reg": 0.2, "item_reg": 0.3}],
+    ids=["released", "other"],
+)
+def test_amr_by_hand(options: dict[str, float]) -> None:
+    model = AMR(VIEW, dim=3, **options).double()  # type: ignore[arg-type]
     by_hand.set_by_formula(model)
     still = parameters_of(model)
-    assert_by_hand(model, lambda values: amr_by_hand(values, still, 0.4))
+    assert_by_hand(model, lambda values: amr_by_hand(values, still, **options))
 
 
 def test_amrs_adversary_does_what_it_says() -> None:
