@@ -100,21 +100,15 @@ class _Pairs(torch.autograd.Function):
         x, count, alike = ctx.saved_tensors
         # Counts are multiplied to rows, which is less than to tiles.
         heavy_x, grad_x = count[:, None] * x, torch.zeros_like(x)
-        heavy_alike = None if alike is None else count[:, None] * alike
-        grad_alike = None if alike is None else torch.zeros_like(alike)
+        for_alike = None if alike is None else (count[:, None] * alike, torch.zeros_like(alike))
         for start in range(0, len(x), ctx.chunk):
             tile, free = _tile(x, count, alike, ctx.most_similar, start, ctx.chunk)
             tile.mul_(4 * grads[0])
             _add_products(grad_x, tile, heavy_x, start)
-            if grad_alike is not None:
-                _add_products(grad_alike, tile.mul_(free).neg_(), heavy_alike, start)
-        return (
-            grad_x.mul_(count[:, None]),
-            None,
-            None if grad_alike is None else grad_alike.mul_(count[:, None]),
-            None,
-            None,
-        )
+            if for_alike is not None and free is not None:
+                _add_products(for_alike[1], tile.mul_(free).neg_(), for_alike[0], start)
+        grad_alike = None if for_alike is None else for_alike[1].mul_(count[:, None])
+        return grad_x.mul_(count[:, None]), None, grad_alike, None, None
 
 
 def _tile(
