@@ -79,6 +79,13 @@ def sparse_matrix(
     return SparseMatrix(forward, csr(col, row, weight, (shape[1], shape[0])), backend)
 
 
+def with_values(matrix: SparseMatrix, value: Tensor) -> SparseMatrix:
+    """A symmetric matrix with other values, symmetric as well: [n], in the order of its places."""
+    start, column = matrix.csr.crow_indices(), matrix.csr.col_indices()
+    forward = _quietly_csr(start, column, value, (len(start) - 1, len(start) - 1))
+    return SparseMatrix(forward, forward, matrix.backend)
+
+
 def propagate(matrix: SparseMatrix, x: Tensor) -> Tensor:
     """One message-passing step: matrix @ x, [C, D] -> [R, D], differentiable in x."""
     return smooth(matrix, x, n_layers=1, readout="last")

@@ -17,8 +17,9 @@ class AMR(Recommender):
     """AMR (Tang et al. 2020): score = p_u . (q_i + F c_i), BPR on it and on features moved against it.
 
     Equations 4 and 7-9. The features c are all modalities side by side, divided by their largest absolute
-    value, frozen. Losses are means over the batch, where the authors' code has sums; the adversary's
-    direction is the same.
+    value, frozen. Losses are sums over the batch divided by its size, where the authors' code has the sums;
+    the adversary's direction is the same. Departures: weights start by Xavier, where the released ones are
+    those of a trained VBPR; one Adam, where there are three Adagrads with a rate each.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"features"})
@@ -30,8 +31,8 @@ class AMR(Recommender):
         dim: int = 64,
         epsilon: float = 0.1,
         weight: float = 1.0,
-        user_reg: float = 1e-3,
-        item_reg: float = 1e-5,
+        user_reg: float = 0.1,
+        item_reg: float = 1e-3,
     ) -> None:
         """Make the tables and the map.
 
@@ -40,8 +41,8 @@ class AMR(Recommender):
             dim: width D.
             epsilon: length of the adversary's step for each item, in units of the scaled features.
             weight: of the adversarial loss, the paper's lambda.
-            user_reg: of the squared users of the batch, per pair; the authors' .1 is for sums.
-            item_reg: of the squared combined items of the batch, per pair.
+            user_reg: of the squared users of the batch, per pair, as released.
+            item_reg: of the squared combined items of the batch, per pair, as released.
         """
         super().__init__(view)
         self.epsilon, self.weight, self.user_reg, self.item_reg = epsilon, weight, user_reg, item_reg

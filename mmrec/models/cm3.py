@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmrec.errors import ConfigError
 from mmrec.graph.view import GraphView
-from mmrec.losses.uniformity import alignment, uniformity
+from mmrec.losses.uniformity import alignment, distinct, uniformity
 from mmrec.models.base import Batch, Embeddings
 from mmrec.models.lirdrec import LIRDRec
 
@@ -37,6 +39,7 @@ class CM3(LIRDRec):
         gamma: float = 0.9,
         most_similar: float = 1.0,
         alpha: float = 0.5,
+        rank_by: Literal["dot", "cosine"] = "dot",
     ) -> None:
         """Make the users' tables and the maps.
 
@@ -48,6 +51,8 @@ class CM3(LIRDRec):
             gamma: weight of uniformity; grid 0.5, 0.9.
             most_similar: cap of the similarities in the calibration; grid 0.8, 1.
             alpha: of the Beta distribution; grid 0.1, 0.5, 0.9.
+            rank_by: training looks at directions alone; `dot` ranks by dot products all the same, where long
+                items come first, as released, `cosine` by what was trained.
 
         Raises:
             ConfigError: if alpha is not above 0.
@@ -55,7 +60,7 @@ class CM3(LIRDRec):
         if not alpha > 0:
             raise ConfigError(f"CM3.alpha is {alpha}, expected above 0")
         super().__init__(view, dim=dim, hidden=hidden, n_layers=n_layers, reg=0.0)
-        self.gamma, self.most_similar, self.alpha = gamma, most_similar, alpha
+        self.gamma, self.most_similar, self.alpha, self.rank_by = gamma, most_similar, alpha, rank_by
         self.to_sphere = nn.ModuleList(nn.Linear(rows.shape[1], dim) for rows in view.features.values())
         for linear in self.to_sphere:
             nn.init.xavier_normal_(linear.get_parameter("weight"))
@@ -104,13 +109,21 @@ class CM3(LIRDRec):
         """`align`, `uniform_users` and `uniform_items`."""
         rows = out.rows(batch)
         assert isinstance(out, _WithMix)
-        mix = out.mix.index_select(0, batch.negatives)
-        calibrated = uniformity(rows.negatives, mix, most_similar=self.most_similar)
+        places, counts = distinct(batch.users)
+        uniform = uniformity(rows.users.index_select(0, places), counts=counts)
+        places, counts = distinct(batch.negatives)
+        items = rows.negatives.index_select(0, places)
+        mix = out.mix.index_select(0, batch.negatives.index_select(0, places))
+        calibrated = uniformity(items, mix, counts=counts, most_similar=self.most_similar)
         return {
             "align": alignment(rows.users, rows.items),
-            "uniform_users": self.gamma / 2 * uniformity(rows.users),
+            "uniform_users": self.gamma / 2 * uniform,
             "uniform_items": self.gamma / 2 * calibrated,
         }
+
+    def for_ranking(self, out: Embeddings) -> Embeddings:
+        """Items of length one to rank by cosine, where a user's length says nothing."""
+        return out if self.rank_by == "dot" else Embeddings(out.users, normalize(out.items, dim=1))
 
 
 def slerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.ops import check_layers, one_layer
+from mmrec.graph.pairs import click_pairs, pair_dots, pair_sums
 from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import info_nce
 from mmrec.losses.ranking import bpr_loss
@@ -25,7 +26,8 @@ class DCCF(Recommender):
 
     g = A E are the clicks, t = softmax(E C) C' the intents C of users and of items; m_X = sum over neighbours
     of a E with a = (cos(X_head, X_tail) + 1) / 2 of each click, made to sum to one per node. InfoNCE holds t,
-    m_g and m_t to g in each layer.
+    m_g and m_t to g in each layer. The table starts xavier-uniform, of the variance of the released
+    xavier-normal.
     """
 
     def __init__(
@@ -107,14 +109,10 @@ class DCCF(Recommender):
 
     def _masked(self, view: GraphView, one: Tensor, layer: Tensor) -> Tensor:
         """Sum over clicks of a E, per head node, with a from the cosines of `one`."""
-        users, items = view.edge_index[0], view.edge_index[1] + self.num_users
-        unit = normalize(one, dim=1)
-        cosine = (unit.index_select(0, users) * unit.index_select(0, items)).sum(dim=1)
-        share = (cosine + 1) / 2
-        head, tail, both = torch.cat([users, items]), torch.cat([items, users]), torch.cat([share, share])
-        total = both.new_zeros(len(layer)).index_add(0, head, both)
-        messages = (both / total.clamp(min=1e-8)[head])[:, None] * layer.index_select(0, tail)
-        return torch.zeros_like(layer).index_add(0, head, messages)
+        pairs = click_pairs(view)
+        share = (pair_dots(pairs, normalize(one, dim=1)) + 1) / 2
+        total = share.new_zeros(len(layer)).index_add(0, pairs.first, share).index_add(0, pairs.second, share)
+        return pair_sums(pairs, share, layer) / total.clamp(min=1e-8)[:, None]
 
 
 def _intents(rows: Tensor, intents: Tensor) -> Tensor:

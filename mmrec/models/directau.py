@@ -48,5 +48,5 @@ class DirectAU(LightGCN):
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`align_uniform`, and `l2` if asked for."""
         rows = out.rows(batch)
-        loss = align_uniform(rows.users, rows.items, self.gamma)
+        loss = align_uniform(rows.users, rows.items, self.gamma, nodes=(batch.users, batch.items))
         return {"align_uniform": loss, **self.penalty(rows, batch)}

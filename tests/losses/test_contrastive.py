@@ -14,7 +14,7 @@ from mmrec.errors import ConfigError
 from mmrec.losses.contrast import AlignUniform, BarlowTwins, Contrast, CosineBootstrap, InfoNCE
 from mmrec.losses.contrastive import barlow, decorrelation, info_nce, log_sum_exp
 from mmrec.losses.ranking import sampled_softmax
-from mmrec.losses.uniformity import align_uniform, alignment, uniformity
+from mmrec.losses.uniformity import align_uniform, alignment, distinct, uniformity
 from mmrec.plugins import known
 from tests.cases import by_hand
 from tests.cases.planted import rng
@@ -88,6 +88,41 @@ def test_calibrated_uniformity_by_hand(chunk: int, most_similar: float) -> None:
     assert gradcheck(
         lambda x, alike: uniformity(x, alike, most_similar=most_similar, chunk=chunk), (x, alike)
     )
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+@pytest.mark.parametrize("most_similar", [0.5, 1.0])
+def test_distinct_rows_with_their_counts_are_the_rows_that_were_drawn(
+    chunk: int, most_similar: float
+) -> None:
+    nodes = torch.tensor([4, 0, 3, 0, 4, 0, 1])
+    places, counts = distinct(nodes)
+    assert nodes[places].tolist() == [0, 1, 3, 4]
+    assert counts.tolist() == [3, 1, 1, 2]
+    with torch.no_grad():
+        table, alike = rows(5, 1), rows(5, 3, width=4)
+        table[4] = 0  # which has no direction
+    table.requires_grad_(), alike.requires_grad_()
+    for how in (None, alike):
+        found = []
+        for some, weight in ((nodes, None), (nodes[places], counts)):
+            near = None if how is None else how[some]
+            loss = uniformity(table[some], near, counts=weight, most_similar=most_similar, chunk=chunk)
+            wanted = (table,) if how is None else (table, alike)
+            found.append((loss.detach(), *torch.autograd.grad(loss, wanted)))
+        for drawn, counted in zip(*found, strict=True):
+            assert torch.allclose(drawn, counted, atol=1e-12)
+    drawn, counted = (
+        align_uniform(table[nodes], 2 - table[nodes], 0.4, nodes=which) for which in (None, (nodes, nodes))
+    )
+    assert torch.allclose(drawn, counted, rtol=1e-12)
+
+
+def test_a_node_drawn_twice_is_a_pair_at_distance_zero() -> None:
+    one, twice = torch.ones(1, 3), torch.tensor([2])
+    assert float(uniformity(one, counts=twice)) == pytest.approx(0, abs=1e-6)
+    assert float(uniformity(one, one, counts=twice, most_similar=0.8)) == pytest.approx(0.8, abs=1e-6)
+    assert float(uniformity(one, counts=torch.tensor([1]))) == 0.0
 
 
 def test_calibration_where_all_are_the_same_is_none() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from mmrec.errors import ConfigError
+from mmrec.losses.uniformity import uniformity
 from mmrec.models.alpharec import AlphaRec
 from mmrec.models.amr import AMR
 from mmrec.models.base import Batch
@@ -57,8 +59,18 @@ def test_vbpr_by_hand(kind: Literal["unsquared", "squared"]) -> None:
     assert_by_hand(VBPR(VIEW, dim=3, reg=0.3, l2=kind).double(), losses)
 
 
-def amr_by_hand(values: dict[str, Array], still: dict[str, Array], epsilon: float) -> dict[str, float]:
-    """`still` are the values that the adversary sees, which no derivative does."""
+def amr_by_hand(
+    values: dict[str, Array],
+    still: dict[str, Array],
+    *,
+    epsilon: float = 0.1,
+    weight: float = 1.0,
+    user_reg: float = 0.1,
+    item_reg: float = 1e-3,
+) -> dict[str, float]:
+    """Sums over the batch, by its size, with the released strengths; `still` are the values that the
+    adversary sees, which no derivative does.
+    """
     scale = np.abs(TOGETHER).max()
 
     def rows(values: dict[str, Array], features: Array) -> list[Array]:
@@ -74,16 +86,21 @@ def amr_by_hand(values: dict[str, Array], still: dict[str, Array], epsilon: floa
     moved = TOGETHER + epsilon * scale * unit(step)
     there = rows(values, moved)
     u, i, j = rows(values, TOGETHER)
-    penalty = 0.2 * (u**2).sum() + 0.3 * ((i**2).sum() + (j**2).sum())
-    adversarial = 0.7 * by_hand.bpr(*there)
+    penalty = user_reg * (u**2).sum() + item_reg * ((i**2).sum() + (j**2).sum())
+    adversarial = weight * by_hand.bpr(*there)
     return {"bpr": by_hand.bpr(u, i, j), "adversarial": adversarial, "l2": penalty / len(USERS)}
 
 
-def test_amr_by_hand() -> None:
-    model = AMR(VIEW, dim=3, epsilon=0.4, weight=0.7, user_reg=0.2, item_reg=0.3).double()
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"epsilon": 0.4, "weight": 0.7, "user_reg": 0.2, "item_reg": 0.3}],
+    ids=["released", "other"],
+)
+def test_amr_by_hand(options: dict[str, float]) -> None:
+    model = AMR(VIEW, dim=3, **options).double()  # type: ignore[arg-type]
     by_hand.set_by_formula(model)
     still = parameters_of(model)
-    assert_by_hand(model, lambda values: amr_by_hand(values, still, 0.4))
+    assert_by_hand(model, lambda values: amr_by_hand(values, still, **options))
 
 
 def test_amrs_adversary_does_what_it_says() -> None:
@@ -240,6 +257,34 @@ def test_cm3_by_hand() -> None:
         }
 
     assert_by_hand(CM3(VIEW, dim=2, hidden=3, n_layers=2, gamma=0.6, most_similar=0.8).double(), losses)
+
+
+def test_cm3_looks_at_each_of_a_batchs_nodes_once() -> None:
+    """Users and negatives that come several times count so often, and one row of each is compared."""
+    view, users = tiny_view(), [0, 1, 1, 3, 2, 1]
+    model = CM3(view, dim=4, most_similar=0.8)
+    drawn = Batch(
+        torch.tensor(users), torch.tensor([3, 1, 2, 2, 0, 1]), torch.tensor([2, 2, 4, 1, 2, 4]), rng()
+    )
+    out = model.embed(view)
+    with patch("mmrec.models.cm3.uniformity", wraps=uniformity) as seen:
+        found = model.losses(out, drawn, view)
+    assert [len(call.args[0]) for call in seen.call_args_list] == [4, 3]
+    apart = uniformity(out.users[drawn.users])
+    assert torch.allclose(found["uniform_users"], model.gamma / 2 * apart, atol=1e-6)
+
+
+def test_cm3_ranks_by_length_unless_told_not_to() -> None:
+    view = tiny_view()
+    for rank_by in ("dot", "cosine"):
+        model = CM3(view, dim=4, rank_by=rank_by)  # type: ignore[arg-type]
+        out = model.embed(view)
+        ranked = model.for_ranking(out)
+        lengths = out.items.norm(dim=1) if rank_by == "dot" else torch.ones(6)
+        assert torch.allclose(ranked.items.norm(dim=1), lengths, atol=1e-6)
+        cosines = torch.nn.functional.cosine_similarity(out.users[:, None], out.items[None], dim=2)
+        scores = cosines * out.users.norm(dim=1, keepdim=True) * lengths
+        assert torch.allclose(model.score(ranked, torch.arange(5)), scores, atol=1e-5)
 
 
 def test_slerp_stays_on_the_sphere_and_ends_where_it_should() -> None:

@@ -174,6 +174,20 @@ def test_dropout_is_drawn_in_training_alone() -> None:
     assert torch.equal(model.embed(view).items, model.embed(view).items)
 
 
+@pytest.mark.parametrize("part", ["own", "cross"])
+def test_each_dropout_is_of_the_weights_of_its_attention_alone(part: str) -> None:
+    """Where these attentions put out nothing, their dropout changes nothing; else it does."""
+    view = tiny_view()
+    drops = {"attention_drop": 0.0, "modality_drop": 0.0}
+    drops["attention_drop" if part == "own" else "modality_drop"] = 0.5
+    model = REARM(view, dim=4, **drops)  # type: ignore[arg-type]
+    assert not torch.allclose(model.embed_in_training(view, rng()).items, model.embed(view).items, atol=1e-4)
+    with torch.no_grad():
+        for attention in getattr(model, f"{part}_attention"):
+            attention.weight[3] = 0
+    assert torch.equal(model.embed_in_training(view, rng()).items, model.embed(view).items)
+
+
 def test_it_takes_two_modalities() -> None:
     view = tiny_view()
     one = {"image": view.features["image"]}
