@@ -99,7 +99,8 @@ def augment_options(
         epoch: drawn anew each epoch; each as `model`.
         step: drawn anew each step, after those; for noise inside propagation.
         views: make two views whose embeddings are contrasted, beside the model's own loss.
-        contrast: loss between the views: InfoNCE (default), AlignUniform, BarlowTwins or CosineBootstrap.
+        contrast: loss between the views: InfoNCE (default), AlignUniform, CalibratedUniformity, BarlowTwins
+            or CosineBootstrap.
         redraw: draw views anew each `step`, or each `epoch`, which costs less.
         against: contrast the two views with each other, or one `view` with the `clean` graph.
     """

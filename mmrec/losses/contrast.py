@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmrec.errors import ConfigError
 from mmrec.losses.contrastive import barlow, cosine_distance, info_nce
-from mmrec.losses.uniformity import align_uniform
+from mmrec.losses.uniformity import align_uniform, alignment, uniformity
 
 
 class Contrast(ABC):
@@ -37,6 +37,7 @@ class InfoNCE(Contrast):
         temperature: float = 0.2,
         over: Literal["batch", "all"] = "batch",
         unit: bool = True,
+        among_anchors: bool = False,
     ) -> None:
         """Set the strength.
 
@@ -45,14 +46,17 @@ class InfoNCE(Contrast):
             temperature: of the softmax over cosines.
             over: who competes: the `batch`'s distinct nodes, or `all` users or items.
             unit: compare directions; false takes dot products instead of cosines, as LightGCL's code does.
+            among_anchors: the first view's other nodes compete too, as in GRACE and MMHCL.
         """
-        self.unit = unit
-        self.weight, self.temperature = weight, _above_zero("InfoNCE.temperature", temperature)
+        self.unit, self.among_anchors = unit, among_anchors
+        self.weight = _not_negative("InfoNCE.weight", weight)
+        self.temperature = _above_zero("InfoNCE.temperature", temperature)
         self.needs_all = over == "all"
 
     def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
         """InfoNCE, from the first view to the second."""
-        return self.weight * info_nce(first, second, self.temperature, candidates=everybody, unit=self.unit)
+        options = {"among_anchors": self.among_anchors, "unit": self.unit}
+        return self.weight * info_nce(first, second, self.temperature, candidates=everybody, **options)
 
 
 class AlignUniform(Contrast):
@@ -65,11 +69,44 @@ class AlignUniform(Contrast):
             weight: of the loss.
             gamma: weight of uniformity.
         """
-        self.weight, self.gamma = weight, gamma
+        self.weight = _not_negative("AlignUniform.weight", weight)
+        self.gamma = _not_negative("AlignUniform.gamma", gamma)
 
     def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
         """Alignment of the two, plus the mean of their uniformities."""
         return self.weight * align_uniform(first, second, self.gamma)
+
+
+class CalibratedUniformity(Contrast):
+    """AlignUniform whose uniformity is calibrated (CM3, arXiv:2508.01226): who is alike may stay close.
+
+    Each view says for the other who is alike: with s_ab the cosine of a and b in the other view, cut to [0,
+    most_similar] and without a gradient, a pair adds exp(4 (cos(x_a, x_b) - s_ab)) instead of the plain
+    exp(4 (cos(x_a, x_b) - 1)). In CM3 the mixed features say it; two views have only each other. So pairs
+    that both views find close are pushed apart no more than others, where AlignUniform pushes them most.
+    """
+
+    def __init__(self, weight: float = 0.1, gamma: float = 1.0, most_similar: float = 1.0) -> None:
+        """Set the strength.
+
+        Args:
+            weight: of the loss.
+            gamma: weight of uniformity.
+            most_similar: cap of s_ab, in [0, 1]; 0 is AlignUniform up to a constant. CM3's grid is 0.8, 1.
+        """
+        self.weight = _not_negative("CalibratedUniformity.weight", weight)
+        self.gamma = _not_negative("CalibratedUniformity.gamma", gamma)
+        if not 0 <= most_similar <= 1:
+            raise ConfigError(f"CalibratedUniformity.most_similar is {most_similar}, expected 0 to 1")
+        self.most_similar = most_similar
+
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        """Alignment of the two, plus the mean of their calibrated uniformities."""
+        apart = [
+            uniformity(rows, other.detach(), most_similar=self.most_similar)
+            for rows, other in ((first, second), (second, first))
+        ]
+        return self.weight * (alignment(first, second) + self.gamma * (apart[0] + apart[1]) / 2)
 
 
 class CosineBootstrap(Contrast):
@@ -84,7 +121,7 @@ class CosineBootstrap(Contrast):
         Args:
             weight: of the loss.
         """
-        self.weight = weight
+        self.weight = _not_negative("CosineBootstrap.weight", weight)
 
     def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
         """Half of each way."""
@@ -101,11 +138,18 @@ class BarlowTwins(Contrast):
             weight: of the loss.
             off_diagonal: weight of decorrelation; the paper's lambda.
         """
-        self.weight, self.off_diagonal = weight, off_diagonal
+        self.weight = _not_negative("BarlowTwins.weight", weight)
+        self.off_diagonal = _not_negative("BarlowTwins.off_diagonal", off_diagonal)
 
     def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
         """See `barlow`."""
         return self.weight * barlow(first, second, self.off_diagonal)
+
+
+def _not_negative(name: str, value: float) -> float:
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"{name} is {value}, expected a finite number of at least 0")
+    return value
 
 
 def _above_zero(name: str, value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,14 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from mmrec.errors import ConfigError
-from mmrec.losses.contrast import AlignUniform, BarlowTwins, Contrast, CosineBootstrap, InfoNCE
+from mmrec.losses.contrast import (
+    AlignUniform,
+    BarlowTwins,
+    CalibratedUniformity,
+    Contrast,
+    CosineBootstrap,
+    InfoNCE,
+)
 from mmrec.losses.contrastive import barlow, decorrelation, info_nce, log_sum_exp
 from mmrec.losses.ranking import sampled_softmax
 from mmrec.losses.uniformity import align_uniform, alignment, distinct, uniformity
@@ -42,6 +50,22 @@ def test_info_nce_by_hand(chunk: int, among_anchors: bool, everybody: bool) -> N
     assert gradcheck(loss, (x, y, rest), atol=1e-6)
 
 
+@pytest.mark.parametrize("among_anchors", [False, True])
+def test_rows_and_candidates_in_several_tiles(among_anchors: bool) -> None:
+    """By 1 row and 8 candidates at a time, 21 and 30 of them; a row's own tile is not its first."""
+    x, y, rest = rows(21, 1), rows(21, 2), rows(9, 3)
+
+    def loss(x: Tensor, y: Tensor, rest: Tensor) -> Tensor:
+        candidates = torch.cat([y, rest])
+        return info_nce(x, y, 0.3, candidates=candidates, among_anchors=among_anchors, chunk=1)
+
+    arrays = [one.detach().numpy() for one in (x, y, rest)]
+    candidates = np.concatenate(arrays[1:])
+    expected = by_hand.info_nce(*arrays[:2], 0.3, candidates=candidates, among_anchors=among_anchors)
+    assert float(loss(x, y, rest).detach()) == pytest.approx(expected, rel=1e-9)
+    assert gradcheck(loss, (x, y, rest), atol=1e-6)
+
+
 def test_one_pair_has_nothing_to_be_told_from() -> None:
     assert float(info_nce(rows(1, 1), rows(1, 2), 0.2).detach()) == pytest.approx(0)
     assert info_nce(rows(1, 1), rows(1, 2), 0.2, among_anchors=True).isfinite()
@@ -52,6 +76,38 @@ def test_nothing_of_the_size_of_all_pairs_is_kept() -> None:
     with Largest() as largest:
         log_sum_exp(x, y, 8).sum().backward()
     assert largest.numbers <= 8 * 2000
+
+
+def peak(work: Callable[[], None]) -> int:
+    """Bytes of all tensors that lived at once at most, beside those there were before."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    assert profiler.profiler is not None
+    assert profiler.profiler.kineto_results is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return int(np.cumsum(changes).max())
+
+
+@pytest.mark.parametrize("among_anchors", [False, True])
+def test_memory_does_not_grow_with_who_competes(among_anchors: bool) -> None:
+    """As models call it; beside tiles there are the unit rows of all, their gradient and the like."""
+
+    def used(count: int) -> int:
+        x, everybody = torch.randn(300, 4, requires_grad=True), torch.randn(count, 4, requires_grad=True)
+
+        def work() -> None:
+            partners = everybody[: len(x)]
+            info_nce(x, partners, 0.2, candidates=everybody, among_anchors=among_anchors).backward()
+
+        return peak(work)
+
+    few, many = 4096, 40_960
+    table = 4 * 4 * many  # bytes of [N, D]
+    assert used(few) > 4 * 256 * 2048, "the count sees a tile"
+    assert used(many) - used(few) <= 5 * table, "by one similarity per row of a tile it would be 64 tables"
 
 
 def test_large_exponents_do_not_overflow() -> None:
@@ -186,6 +242,9 @@ def test_sampled_softmax_by_hand() -> None:
 PLUGINS: dict[type[Contrast], Callable[[Tensor, Tensor], Tensor]] = {
     InfoNCE: lambda x, y: 0.1 * info_nce(x, y, 0.2),
     AlignUniform: lambda x, y: 0.1 * align_uniform(x, y, 1.0),
+    CalibratedUniformity: lambda x, y: (
+        0.1 * (alignment(x, y) + (uniformity(x, y.detach()) + uniformity(y, x.detach())) / 2)
+    ),
     CosineBootstrap: lambda x, y: 0.1 * (1 - torch.cosine_similarity(x, y).mean()),
     BarlowTwins: lambda x, y: 0.01 * barlow(x, y, 0.005),
 }
@@ -210,3 +269,51 @@ def test_each_plugin_is_its_formula_and_brings_partners_together(kind: type[Cont
 def test_a_temperature_of_zero_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r"InfoNCE.temperature is 0, expected a finite number above 0"):
         InfoNCE(temperature=0)
+
+
+def options_of(kind: type[Contrast]) -> list[str]:
+    names = inspect.signature(kind).parameters
+    return [name for name in ("weight", "gamma", "off_diagonal") if name in names]
+
+
+@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", known(Contrast).values(), ids=lambda kind: kind.__name__)  # type: ignore[type-abstract]
+def test_weights_below_zero_or_not_finite_are_one_line(kind: type[Contrast], bad: float) -> None:
+    assert options_of(kind)
+    for name in options_of(kind):
+        expected = rf"^{kind.__name__}\.{name} is {bad}, expected a finite number of at least 0$"
+        with pytest.raises(ConfigError, match=expected):
+            kind(**{name: bad})
+        kind(**{name: 0.0})
+
+
+def test_the_caps_of_similarity() -> None:
+    for bad in (-0.1, 1.1, float("nan")):
+        with pytest.raises(
+            ConfigError, match=rf"CalibratedUniformity.most_similar is {bad}, expected 0 to 1"
+        ):
+            CalibratedUniformity(most_similar=bad)
+    x, y = rows(6, 1), rows(6, 2)
+    plain, without = AlignUniform(1.0)(x, y), CalibratedUniformity(1.0, most_similar=0.0)(x, y)
+    assert torch.allclose(without, plain + 4)  # e^(4 cos) for e^(4 cos - 4)
+
+
+def test_calibration_says_who_may_be_alike_and_takes_no_gradient_from_it() -> None:
+    """In both views the first two rows are close: plain uniformity pushes them apart, calibrated does not."""
+    x = torch.tensor([[1.0, 0.05], [1.0, -0.05], [-1.0, 0.3], [-0.3, 1.0]], requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    pushes = []
+    for kind in (AlignUniform, CalibratedUniformity):
+        gradient, other = torch.autograd.grad(kind(weight=1.0)(x, y), (x, y))
+        assert torch.allclose(gradient, other)  # alike views, and each counts for itself
+        apart = gradient[1] - gradient[0]  # the second coordinate alone tells the two
+        pushes.append(float(apart[1]))
+    assert 0 < pushes[1] < pushes[0] / 2
+
+
+def test_among_anchors_is_info_nces_own() -> None:
+    x, y = rows(7, 1), rows(7, 2)
+    found = InfoNCE(weight=0.5, temperature=0.4, among_anchors=True)(x, y)
+    expected = by_hand.info_nce(x.detach().numpy(), y.detach().numpy(), 0.4, among_anchors=True)
+    assert float(found.detach()) == pytest.approx(0.5 * expected)
+    assert float(InfoNCE(weight=0.5, temperature=0.4)(x, y).detach()) < float(found.detach())
