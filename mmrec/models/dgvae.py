@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import ClassVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,8 @@ _CHUNK = 1024  # users encoded at once outside of training
 class _Encoded(Embeddings):
     """Tastes of all users [U, K D], made when they are looked at, and items: [I, D + K]."""
 
-    def __init__(self, model: DGVAE, view: GraphView) -> None:
-        self.model, self.view = model, view
+    def __init__(self, model: DGVAE, view: GraphView, *, in_training: bool = False) -> None:
+        self.model, self.view, self.in_training = model, view, in_training
 
     @cached_property
     def _all(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -102,15 +103,15 @@ class DGVAE(Recommender):
         self.clicks = _Net(view.num_items, dim, n_tastes)
         self.words = _Net(width, dim, n_tastes)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._last: ref[Batch] | None = None  # batch whose losses were taken last
 
     def embed(self, view: GraphView) -> Embeddings:
         """Tastes, encoded without chance when they are looked at."""
         return _Encoded(self, view)
 
     def embed_in_training(self, view: GraphView, rng: torch.Generator) -> Embeddings:
-        """The same, one step on in the annealing."""
-        self.get_buffer("steps").add_(1)
-        return self.embed(view)
+        """The same; losses on it are a step of the annealing."""
+        return _Encoded(self, view, in_training=True)
 
     def tastes(self, view: GraphView, users: Tensor, rng: torch.Generator | None) -> _Tastes:
         """Encode users [B]; with `rng` as in training."""
@@ -127,6 +128,11 @@ class DGVAE(Recommender):
         """`clicks`, `words` (cross entropies), `kl` and `information`."""
         users = torch.unique(batch.users)
         found = self.tastes(view, users, batch.rng)
+        # Steps are batches: auxiliary losses embed, and may take these losses, several times in one.
+        in_training = isinstance(out, _Encoded) and out.in_training
+        if in_training and (self._last is None or self._last() is not batch):
+            self.get_buffer("steps").add_(1)
+            self._last = ref(batch)
         anneal = min(self.anneal_cap, float(self.get_buffer("steps")) / self.anneal_steps)
         both = [found.of_clicks, found.of_words]
         entropy = [
@@ -164,15 +170,17 @@ class DGVAE(Recommender):
 
     def _words(self, view: GraphView) -> Tensor:
         """TF-IDF of each user's words, rows of length one: [U, W]."""
-        if "item words" not in view.frozen:
-            view.frozen["item words"] = item_words(view, *self.word_options)
-        if "clicks: words" not in view.derived:
-            of_items = view.frozen["item words"].to(view.edge_index.device)
+        words = "item words {} {}".format(*self.word_options)
+        key = f"clicks: {words}"
+        if words not in view.frozen:
+            view.frozen[words] = item_words(view, *self.word_options)
+        if key not in view.derived:
+            of_items = view.frozen[words].to(view.edge_index.device)
             count = click_matrix(view).multiply(of_items.to(click_matrix(view).csr.dtype))
             seen = (count > 0).sum(dim=0)
             weight = torch.log((1 + self.num_users) / (1 + seen)) + 1
-            view.derived["clicks: words"] = normalize(count * weight, dim=1)
-        found: Tensor = view.derived["clicks: words"]
+            view.derived[key] = normalize(count * weight, dim=1)
+        found: Tensor = view.derived[key]
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -91,10 +92,13 @@ class LIRDRec(Recommender):
         return self._finish(view, [*items, self._shared(view)])
 
     def _shared(self, view: GraphView) -> Tensor:
-        key = "features: cosine transform"
-        if key not in view.derived:
-            view.derived[key] = torch.cat([cosine_transform(rows) for rows in view.features.values()], dim=1)
-        shared: Tensor = self.maps[-1](view.derived[key])
+        key, features = "features: cosine transform", view.features.values()
+        found: Tensor | None = view.derived.get(key)
+        if found is None:
+            found = torch.cat([cosine_transform(rows) for rows in features], dim=1)
+            if not any(rows.requires_grad for rows in features):  # whose gradients are of one step
+                view.derived[key] = found
+        shared: Tensor = self.maps[-1](found)
         return shared
 
     def _finish(self, view: GraphView, items: list[Tensor]) -> Embeddings:
@@ -127,11 +131,19 @@ class LIRDRec(Recommender):
 
 
 def cosine_transform(rows: Tensor) -> Tensor:
-    """DCT-II of each row, orthonormal: lengths and inner products stay, [I, F] to [I, F]."""
-    from scipy.fft import dct
-
-    found = dct(rows.detach().cpu().numpy(), type=2, norm="ortho", axis=1)
-    return torch.from_numpy(found).to(rows)
+    """DCT-II of each row, orthonormal: lengths and inner products stay, [I, F] to [I, F]; differentiable."""
+    width = rows.shape[1]
+    angle = torch.arange(width, dtype=torch.float64, device=rows.device) * (math.pi / (2 * width))
+    scale = torch.full_like(angle, math.sqrt(2))
+    scale[:1] = 1
+    cosine, sine = (part.to(rows.dtype) for part in (scale * torch.cos(angle), scale * torch.sin(angle)))
+    parts = []
+    for some in torch.split(rows, 256):  # complex numbers of a few rows at a time, not of all
+        # By a Fourier transform of the even places and then the odd ones backwards (Makhoul 1980).
+        ordered = torch.cat([some[:, ::2], some[:, 1::2].flip(1)], dim=1)
+        spectrum = torch.fft.fft(ordered, dim=1, norm="ortho")
+        parts.append(spectrum.real * cosine + spectrum.imag * sine)
+    return torch.cat(parts)
 
 
 def _map(width: int, hidden: int, dim: int) -> nn.Module:

@@ -31,7 +31,9 @@ def keep(shape: Sequence[int], probability: float, rng: torch.Generator) -> torc
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=rng.device)
     bits.random_(-(2**63), None, generator=rng)
     below = round(probability * 2**16) - 2**15  # of the 16-bit numbers, this share lies below
-    return (bits.view(torch.int16)[:count].int() < below).view(*shape)
+    if below == 2**15:  # which is none of them
+        return torch.ones(tuple(shape), dtype=torch.bool, device=rng.device)
+    return (bits.view(torch.int16)[:count] < below).view(*shape)
 
 
 def uniform(shape: Sequence[int], rng: torch.Generator) -> torch.Tensor:

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mmrec.augment.edge_drop import EdgeDrop
+from mmrec.auxiliary.adversarial_feature import AdversarialFeature
+from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.errors import ConfigError
 from mmrec.models.dgvae import DGVAE, _Chance, _mixture
 from mmrec.models.words import item_words
@@ -109,12 +112,39 @@ def test_decoding_does_not_overflow() -> None:
 
 def test_kl_weight_grows_with_the_steps_up_to_its_cap() -> None:
     view = planted_blocks().data.train
-    model = DGVAE(view, dim=4, anneal_cap=0.2, anneal_steps=100)
-    for _ in range(3):
-        model.embed_in_training(view, rng())
-    assert int(model.get_buffer("steps")) == 3
-    model.embed(view)
-    assert int(model.get_buffer("steps")) == 3
+    model = DGVAE(view, dim=4, anneal_cap=0.2, anneal_steps=10)
+    found = []
+    for _ in range(4):
+        out = model.embed_in_training(view, rng())
+        found.append(float(model.losses(out, by_hand.batch(), view)["kl"].detach()))
+    assert int(model.get_buffer("steps")) == 4
+    assert found[0] > 0
+    assert found == pytest.approx([weight / 0.1 * found[0] for weight in (0.1, 0.2, 0.2, 0.2)])
+    model.losses(model.embed(view), by_hand.batch(), view)
+    assert int(model.get_buffer("steps")) == 4
+
+
+def test_a_step_is_one_step_of_the_annealing_whatever_helps_it() -> None:
+    """Two more forward passes for views, two and two losses for an adversary."""
+    view = planted_blocks().data.train
+    model = DGVAE(view, dim=4)
+    helpers = [ViewContrast(view, augmentation=EdgeDrop(0.5)), AdversarialFeature(view)]
+    for step in range(1, 4):
+        batch = by_hand.batch()
+        out = model.embed_in_training(view, batch.rng)
+        model.losses(out, batch, view)
+        for helper in helpers:
+            helper.losses(model, view, out, batch, rng())
+        assert int(model.get_buffer("steps")) == step
+
+
+def test_words_are_those_of_the_models_own_options() -> None:
+    view = tiny_view()
+    few, more = (DGVAE(view, dim=2, n_tastes=2, words=words, words_per_item=1) for words in (1, 2))
+    assert few._words(view).shape == (5, 2)
+    assert more._words(view).shape == (5, 4)
+    again = view.with_edges(torch.arange(4))
+    assert few._words(again).shape == (5, 2)
 
 
 def test_gumbel_draws_follow_the_distribution_they_should() -> None:

@@ -219,6 +219,34 @@ def test_the_cosine_transform_keeps_lengths_and_products() -> None:
     assert torch.allclose(found @ found.T, x @ x.T, atol=1e-4)
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+def test_the_cosine_transform_of_any_width(width: int) -> None:
+    x = torch.randn(3, width, generator=rng(), dtype=torch.float64, requires_grad=True)
+    assert np.allclose(cosine_transform(x).detach(), transform_by_hand(x.detach().numpy()), atol=1e-12)
+    assert torch.autograd.gradcheck(cosine_transform, (x,))
+
+
+def test_lirdrecs_gradient_reaches_the_features_through_their_transform() -> None:
+    """What an adversary looks at; with all other ways of the features closed."""
+    model = LIRDRec(VIEW, dim=2, hidden=3).double()
+    by_hand.set_by_formula(model)
+    with torch.no_grad():
+        for map_ in model.maps[:-1]:
+            for weight in map_.parameters():
+                weight.zero_()
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        view = VIEW.changed(features={**VIEW.features, "image": rows})
+        twice = [model.losses(model.embed(view), by_hand.batch(), view) for _ in range(2)]
+        return torch.stack([*twice[0].values()]).sum() + 0 * twice[1]["bpr"]  # each has a gradient of its own
+
+    rows = VIEW.features["image"].clone().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (rows,))
+    assert torch.autograd.grad(loss(rows), rows)[0].any()
+    model.embed(VIEW)
+    assert "features: cosine transform" in VIEW.changed(inside=()).derived  # made once for all such views
+
+
 def test_lirdrecs_weights_are_copied_progressively() -> None:
     """w1 / w2 after t epochs is w1 / w2 at the start times decay^(t (t + 1) / 2), and theta takes over."""
     model = LIRDRec(VIEW, dim=2, hidden=3, own_share=0.9, decay=0.8).double()

@@ -62,6 +62,18 @@ def test_coins_fall_as_often_as_they_should(probability: float) -> None:
         assert float(correlation.abs().max()) < 0.03
 
 
+@pytest.mark.parametrize("probability", [0.0, 1e-9, 0.3, 0.5, 0.99999, 1 - 1e-9, 1.0])
+def test_coins_are_16_bits_of_a_draw_each(probability: float) -> None:
+    """Number by number, and as many are drawn when all are True."""
+    source, again = stream(3, "coins"), stream(3, "coins")
+    found = keep((7, 11), probability, source)
+    bits = torch.empty(20, dtype=torch.int64).random_(-(2**63), None, generator=again)
+    halves = [(int(one) >> shift) % 2**16 for one in bits for shift in (0, 16, 32, 48)][:77]
+    signed = [half - 2**16 if half >= 2**15 else half for half in halves]
+    assert found.flatten().tolist() == [one + 2**15 < round(probability * 2**16) for one in signed]
+    assert torch.equal(torch.rand(3, generator=source), torch.rand(3, generator=again))
+
+
 def test_coins_come_from_their_generator_alone() -> None:
     assert torch.equal(keep((3, 5), 0.5, stream(1, "a")), keep((3, 5), 0.5, stream(1, "a")))
     assert not torch.equal(keep((30, 5), 0.5, stream(1, "a")), keep((30, 5), 0.5, stream(2, "a")))
