@@ -91,10 +91,10 @@ class LIRDRec(Recommender):
         return self._finish(view, [*items, self._shared(view)])
 
     def _shared(self, view: GraphView) -> Tensor:
-        key = "features: cosine transform"
-        if key not in view.derived:
-            view.derived[key] = torch.cat([cosine_transform(rows) for rows in view.features.values()], dim=1)
-        shared: Tensor = self.maps[-1](view.derived[key])
+        def transformed(view: GraphView) -> Tensor:
+            return torch.cat([cosine_transform(rows) for rows in view.features.values()], dim=1)
+
+        shared: Tensor = self.maps[-1](view.derive("features: cosine transform", transformed))
         return shared
 
     def _finish(self, view: GraphView, items: list[Tensor]) -> Embeddings:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmrec.augment.base import Augmentation
+from mmrec.augment.edge_drop import EdgeDrop
 from mmrec.augment.hyperedge_view import HyperedgeView
 from mmrec.augment.item_graph_mix import ItemGraphMix
 from mmrec.augment.knn_rewire import KNNRewire
@@ -34,6 +35,15 @@ def test_mixing_adds_cooccurrence() -> None:
     found = ItemGraphMix(share=0.4, k=2)(view, rng())
     assert np.allclose(dense_item_graph(found), expected, atol=1e-6)
     assert ItemGraphMix(share=0.4, k=2)(view, rng()).item_edge_index is found.item_edge_index  # made once
+
+
+def test_what_is_mixed_in_is_of_the_clean_clicks() -> None:
+    """Whoever comes before it in the epoch, and whoever asked first."""
+    view = tiny_view()
+    expected = dense_item_graph(ItemGraphMix(k=2)(tiny_view(), rng()))
+    for seed in (1, 2):
+        found = ItemGraphMix(k=2)(EdgeDrop(0.7)(view, rng(seed)), rng())
+        assert np.array_equal(dense_item_graph(found), expected)
 
 
 def test_rewired_links_lead_to_neighbours_of_neighbours() -> None:
@@ -94,6 +104,6 @@ def test_hyperedges_are_dropped_whole() -> None:
 @pytest.mark.parametrize("augmentation", [ItemGraphMix(), KNNRewire(), HyperedgeView()])
 def test_without_an_item_graph_it_says_so(augmentation: Augmentation) -> None:
     with pytest.raises(
-        GraphError, match="changes the item graph and the view has none; choose a model with one"
+        GraphError, match="works on the item graph and the view has none; choose a model with one"
     ):
         augmentation(tiny_view(item_graph=False), rng())
