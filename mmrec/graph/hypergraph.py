@@ -26,6 +26,8 @@ def item_hyperedges(view: GraphView, who: str) -> Tensor:
         GraphError: if the view has no item graph.
     """
     index, weight = item_links(view, who)
+    if view.hyperedges is not None and view.hyperedges[0] is view.item_edge_index:
+        return view.hyperedges[1]
     return index[:, weight > 0]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmrec.errors import GraphError, nearest
 from mmrec.graph.cache import read_npz
 from mmrec.graph.cooccurrence import cooccurrence_graph
+from mmrec.graph.hypergraph import side_by_side
 from mmrec.graph.knn import Search
 from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.view import GraphView
@@ -37,7 +38,8 @@ def add_item_graph(
 
     For each modality an item is linked to its k nearest by cosine, itself included; the modalities' graphs
     are added with `weights`. An item that lacks a modality takes its whole row from those it has, and is
-    never linked to others for lacking the same.
+    never linked to others for lacking the same. The modalities' neighbours, before they are added, are the
+    view's `hyperedges`.
 
     Args:
         view: clicks and features.
@@ -61,7 +63,7 @@ def add_item_graph(
     """
     given = {name: root / path for name, path in (edges or {}).items()}
     shares = _shares(weights, given or view.features, {"clicks": None, **view.features, **given})
-    parts = {}
+    parts, members = {}, []
     for name in shares:
         if name == "clicks" and name not in {**given, **view.features}:
             index, value = cooccurrence_graph(view, "items", k=k)
@@ -72,9 +74,11 @@ def add_item_graph(
             options = {"k": k, "exact_up_to": exact_up_to, "memory_mb": memory_mb}
             index, value = modality_neighbours(view, name, search=search, **options)
             weighted = False
+        members.append(index[:, value > 0])
         parts[name] = index, value if weighted else _weigh(index, value, view.num_items, weighting)
     index, weight = fuse(parts, shares, view.num_items)
-    return replace(view, item_edge_index=index, item_edge_weight=weight)
+    hyperedges = index, side_by_side(members, view.num_items)
+    return replace(view, item_edge_index=index, item_edge_weight=weight, hyperedges=hyperedges)
 
 
 def fuse(

@@ -47,6 +47,9 @@ class GraphView:
         inside: changes of the embeddings after each layer over the user-item graph.
         layers: a view for each of these layers, in turn, where they are not to be the same graph.
         low_rank: (P [U, q], Q [I, q]) whose product stands for the normalised clicks in what layers give.
+        hyperedges: links of an item graph, and the sets of like items it was made of, int64 [2, m] (item,
+            hyperedge), all modalities' side by side; looked at while these very links are the view's, see
+            `mmrec.graph.hypergraph.item_hyperedges`.
         cache_dir: folder where graphs made of the view are kept on disk, each under the hash of its content
             and options; None keeps nothing.
     """
@@ -63,6 +66,7 @@ class GraphView:
     inside: tuple[Inside, ...] = ()
     layers: tuple[GraphView, ...] = ()
     low_rank: tuple[Tensor, Tensor] | None = None
+    hyperedges: tuple[Tensor, Tensor] | None = None
     cache_dir: Path | None = None
     # What `derive` made, by part of _DERIVED_FROM, and the view that augmentations started from. No init
     # fields: what `dataclasses.replace` makes starts with nothing, and is a clean view of its own.
@@ -151,16 +155,21 @@ class GraphView:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device)
 
+        links = move(self.item_edge_index)
+        hyperedges = None
+        if self.hyperedges is not None and links is not None and self.hyperedges[0] is self.item_edge_index:
+            hyperedges = links, self.hyperedges[1].to(device)
         view = replace(
             self,
             edge_index=self.edge_index.to(device),
             edge_weight=move(self.edge_weight),
-            item_edge_index=move(self.item_edge_index),
+            item_edge_index=links,
             item_edge_weight=move(self.item_edge_weight),
             features={name: matrix.to(device) for name, matrix in self.features.items()},
             present={name: mask.to(device) for name, mask in self.present.items()},
             layers=tuple(layer.to(device) for layer in self.layers),
             low_rank=self.low_rank and (self.low_rank[0].to(device), self.low_rank[1].to(device)),
+            hyperedges=hyperedges,
         )
         view._derived["clean"] = self._derived["clean"]
         object.__setattr__(view, "_origin", self._origin and self._origin.to(device))

@@ -90,7 +90,7 @@ def test_models_find_their_graphs_again(name: str, tmp_path: Path, built: list[s
     scores(view.changed(edge_weight=None))
     assert built == []
     features = {modality: rows.flip(0) for modality, rows in view.features.items()}
-    fewer = replace(view.with_edges(torch.arange(100)), features=features)
+    fewer = replace(view.with_edges(torch.arange(100)), features=features, hyperedges=None)
     scores(replace(fewer, item_edge_weight=torch.rand(fewer.item_edge_index.shape[1]) - 0.5))  # type: ignore[union-attr]
     assert len(built) == len(list(tmp_path.iterdir())) / 2  # each anew for other data
 

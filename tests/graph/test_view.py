@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmrec.errors import GraphError
+from mmrec.graph.hypergraph import item_hyperedges
 from mmrec.graph.item_graph import add_item_graph
 from mmrec.graph.matrices import item_matrix, user_item_matrix
 from mmrec.graph.view import GraphView
@@ -166,6 +167,7 @@ def test_what_is_frozen_goes_along_to_a_device() -> None:
     for moved in (view.to("cuda"), view.to("cuda").with_edges(torch.arange(5)), noisy.to("cuda")):
         assert moved.freeze("sizes", lambda view: []) is found
         assert moved.clean.edge_index.device.type == "cuda"
+        assert torch.equal(item_hyperedges(moved, "a test").cpu(), item_hyperedges(view, "a test"))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -10,9 +10,11 @@ import torch
 
 from mmrec.augment.embedding_noise import EmbeddingNoise
 from mmrec.errors import ConfigError
+from mmrec.graph.item_graph import add_item_graph
 from mmrec.models.base import Embeddings
 from mmrec.models.dccf import DCCF
 from mmrec.models.directau import DirectAU
+from mmrec.models.lattice import LATTICE
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.mmhcl import MMHCL
 from mmrec.models.ngcf import NGCF
@@ -28,6 +30,7 @@ from tests.cases.by_hand import (
     info_nce,
     leaky,
     linear,
+    nearest_by_hand,
     result_of,
     softmax,
     squares,
@@ -163,16 +166,21 @@ def test_directau_by_hand() -> None:
 
 
 def test_mmhcl_by_hand() -> None:
-    view = view64()
-    assert view.item_edge_index is not None
+    view = add_item_graph(view64(), k=4)
     clicks = by_hand.clicks_by_hand(view)
     together = clicks @ clicks.T
     np.fill_diagonal(together, 0)
     sums = together.sum(axis=1, keepdims=True)
     users_graph = np.divide(together, sums, out=np.zeros_like(together), where=sums > 0)
-    members = np.zeros((6, 6))
-    members[tuple(view.item_edge_index.numpy())] = 1
-    shared = members @ members.T
+    parts = []
+    for name, rows in by_hand.features_by_hand(view).items():
+        members = np.zeros((6, 6))
+        for item, other, cosine in nearest_by_hand(rows, 4, view.present[name].numpy()):
+            members[item, other] = cosine > 0
+        parts.append(members)
+    incidence = np.concatenate(parts, axis=1)  # H_image and H_text side by side
+    assert 0 < incidence.sum() < 4 * 11  # item 3 has no text, and some of the nearest are not alike at all
+    shared = incidence @ incidence.T
     scale = shared.sum(axis=1) ** -0.5
     items_graph = scale[:, None] * shared * scale
 
@@ -216,7 +224,8 @@ def test_frozen_graphs_do_not_follow_augmented_clicks() -> None:
 
 def test_any_model_takes_noise_inside_propagation() -> None:
     view = tiny_view()
-    for model in (LightGCN(view, dim=4), MMHCL(view, dim=4), NGCF(view, dim=4), DCCF(view, dim=4)):
+    walking = LATTICE(view, dim=4, clicks="random_walk")
+    for model in (LightGCN(view, dim=4), MMHCL(view, dim=4), NGCF(view, dim=4), DCCF(view, dim=4), walking):
         clean: Embeddings = model.embed(view)
         noisy = model.embed(EmbeddingNoise(0.5)(view, rng()))
         assert not torch.allclose(clean.users, noisy.users, atol=1e-3), type(model).__name__
