@@ -108,6 +108,7 @@ def prepare(options: Namespace) -> RecData:
     path = table.pop("path")
     items = read_items(root / path, photo_cache=cache / "photos", **table) if path else None
     data = load_data(items=items, root=root, **settings)
+    data = replace(data, train=replace(data.train, cache_dir=cache / "graphs"))
     kinds: list[type[Recommender | Auxiliary]] = []
     kinds += [plugin_class(Recommender, plugin) for plugin in (options.model, *options.compare)]
     kinds += [plugin_class(Auxiliary, plugin) for plugin in options.auxiliary]
@@ -121,7 +122,7 @@ def prepare(options: Namespace) -> RecData:
         if options.graph.edges and not data.items.are_positions:
             found = f"the items here have ids such as '{data.items.ids[0]}'"
             raise GraphError(f"graph.edges number items 0, 1, 2, ... and {found}; leave graph.edges out")
-        view = add_item_graph(data.train, root=root, cache_dir=cache / "graphs", **options.graph.as_dict())
+        view = add_item_graph(data.train, root=root, **options.graph.as_dict())
         data = replace(data, train=view)
     if reduced := _reduced(stores, options.features.width, cache):
         data = _with_features(data, reduced, options.features.missing)

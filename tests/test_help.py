@@ -85,7 +85,7 @@ def _help(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
 SECTIONS: dict[str, tuple[Callable[..., Any], set[str]]] = {
     "data": (load_data, {"items", "root"}),
     "items": (read_items, {"photo_cache"}),
-    "graph": (add_item_graph, {"view", "root", "cache_dir"}),
+    "graph": (add_item_graph, {"view", "root"}),
     "train": (
         fit,
         {"model", "view", "validate", "monitor", "augment", "augment_step", "auxiliary", "seed", "logs"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def a_slice(options: Namespace) -> RecData:
         inside = (links >= 0).all(dim=0)
         links, weight = links[:, inside], view.item_edge_weight[inside]
     train = clicks(view.edge_index)
-    small = view.changed(
+    small = replace(
+        view,
         num_users=USERS,
         num_items=len(items),
         edge_index=train,
@@ -72,9 +74,7 @@ def a_slice(options: Namespace) -> RecData:
         item_edge_weight=weight,
         features={name: rows[items] for name, rows in view.features.items()},
         present={name: mask[items] for name, mask in view.present.items()},
-        frozen={},
     )
-    small.derived.clear()
     held = clicks(data.valid) if clicks(data.valid).shape[1] else train[:, :40]
     made = as_data(small, valid=held, test=held)
     return RecData(

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from features.files import content_hash
 from mmrec.augment.base import Augmentation
 from mmrec.errors import GraphError
+from mmrec.graph.cache import cached
 from mmrec.graph.view import GraphView
 
 
@@ -18,8 +20,9 @@ class CorrelatedFeatureMask(Augmentation):
     """Mask a random block of columns with those it shares most information with (Yao et al. 2021, sec. 3.3).
 
     Each modality is cut into `groups` blocks of columns, each block's rows into `clusters` by k-means; mutual
-    information is that of cluster numbers. Of k blocks, a random one and its floor(k / 2) closest are set to
-    zero in one view, the others in the second, so that neither view can guess what the other hides. (Paper:
+    information is that of cluster numbers in the clean view. Of k blocks, a random one and its floor(k / 2)
+    closest are set to zero in one view, the others in the second, so that neither view can guess what the
+    other hides. (Paper:
     Self-supervised Learning for Large-scale Item Recommendations, arXiv:2007.12865.)
     """
 
@@ -46,14 +49,16 @@ class CorrelatedFeatureMask(Augmentation):
         self, first: GraphView, second: GraphView, rng: torch.Generator
     ) -> tuple[GraphView, GraphView]:
         """The first so, and the second with all the other blocks masked."""
-        key = f"correlated {self.groups} {self.clusters}"
-        if key not in first.frozen:
-            first.frozen[key] = _blocks(first, self.groups, self.clusters)
-        blocks, information = first.frozen[key]
+        blocks = _blocks(first, self.groups)
+
+        def information(clean: GraphView) -> np.ndarray:
+            return _information(clean, blocks, self.clusters)
+
         if not blocks:
             return first, second
+        shared = first.freeze(f"correlated {self.groups} {self.clusters}", information)
         seed = int(torch.randint(len(blocks), (), generator=rng))
-        closest = np.argsort(-information[seed], kind="stable")[: len(blocks) // 2].tolist()
+        closest = np.argsort(-shared[seed], kind="stable")[: len(blocks) // 2].tolist()
         masked = {seed, *closest}
         return _masked(first, blocks, masked), _masked(second, blocks, set(range(len(blocks))) - masked)
 
@@ -70,25 +75,36 @@ def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
 Blocks = list[tuple[str, int, int]]
 
 
-def _blocks(view: GraphView, groups: int, clusters: int) -> tuple[Blocks, np.ndarray]:
-    """(modality, first column, end) of each block, and mutual information [k, k], -1 with itself."""
+def _blocks(view: GraphView, groups: int) -> Blocks:
+    """(modality, first column, end) of each block."""
     blocks: Blocks = []
     for name, rows in view.features.items():
         edges = np.linspace(0, rows.shape[1], min(groups, rows.shape[1]) + 1).astype(int).tolist()
         blocks += [(name, start, stop) for start, stop in pairwise(edges)]
-    numbers = [_cluster(view.features[name][:, start:stop], clusters) for name, start, stop in blocks]
-    information = np.full((len(blocks), len(blocks)), -1.0)
-    for one in range(len(blocks)):
+    return blocks
+
+
+def _information(view: GraphView, blocks: Blocks, clusters: int) -> np.ndarray:
+    """Mutual information of blocks [k, k], -1 with itself; kept on disk under the hash of the features."""
+    columns = [view.features[name][:, start:stop].cpu() for name, start, stop in blocks]
+    key = f"information-{content_hash(clusters, *(part.numpy() for part in columns))}"
+    return cached(view.cache_dir, key, lambda: {"information": _compare(columns, clusters)})["information"]
+
+
+def _compare(columns: list[Tensor], clusters: int) -> np.ndarray:
+    numbers = [_cluster(part, clusters) for part in columns]
+    information = np.full((len(numbers), len(numbers)), -1.0)
+    for one in range(len(numbers)):
         for other in range(one):
             value = mutual_information(numbers[one], numbers[other])
             information[one, other] = information[other, one] = value
-    return blocks, information
+    return information
 
 
 def _cluster(rows: Tensor, clusters: int) -> np.ndarray:
     from sklearn.cluster import MiniBatchKMeans
 
-    values = rows.double().cpu().numpy()
+    values = rows.double().numpy()
     count = min(clusters, len(np.unique(values, axis=0)))
     made: Any = MiniBatchKMeans(n_clusters=count, random_state=0, n_init=3, batch_size=4096)
     return np.asarray(made.fit_predict(values), dtype=np.int64)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 
 from mmrec.augment.base import Augmentation, check_rate
-from mmrec.graph.hypergraph import hypergraph_expansion
-from mmrec.graph.view import GraphView, item_links
+from mmrec.graph.hypergraph import hypergraph_expansion, item_hyperedges
+from mmrec.graph.view import GraphView
 
 
 class HyperedgeView(Augmentation):
-    """Items that share neighbours are linked: D^-1/2 H H' D^-1/2 (MMHCL, Guo et al. 2025), H the links.
+    """Items that share hyperedges are linked: D^-1/2 H H' D^-1/2 (MMHCL, Guo et al. 2025).
 
-    Each hyperedge (all items that have the same neighbour) is left out with probability `drop`.
+    A hyperedge is all items that have the same item among their nearest in one modality, H = [H_v | H_t |
+    ...]. Each is left out with probability `drop`; as every draw is another graph, none is kept on disk.
     """
 
     def __init__(self, drop: float = 0.1) -> None:
@@ -25,7 +26,9 @@ class HyperedgeView(Augmentation):
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
         """A view with the expanded item graph."""
-        index, _ = item_links(view, "HyperedgeView")
-        keep = torch.rand(view.num_items, generator=rng) >= self.drop
-        edges, weight = hypergraph_expansion(index.cpu()[:, keep[index[1].cpu()]], view.num_items)
-        return view.changed(item_edge_index=edges.to(index.device), item_edge_weight=weight.to(index.device))
+        members = item_hyperedges(view, "HyperedgeView")
+        distinct, edge = torch.unique(members[1], return_inverse=True)
+        keep = torch.rand(len(distinct), generator=rng) >= self.drop
+        index, weight = hypergraph_expansion(members.cpu()[:, keep[edge.cpu()]], view.num_items)
+        index, weight = index.to(members.device), weight.to(members.device)
+        return view.changed(item_edge_index=index, item_edge_weight=weight)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from mmrec.augment.base import Augmentation, check_rate
-from mmrec.graph.cooccurrence import cooccurrence_graph
+from mmrec.graph.cooccurrence import item_partners
 from mmrec.graph.item_graph import fuse
 from mmrec.graph.view import GraphView, item_links
 
@@ -13,8 +14,8 @@ from mmrec.graph.view import GraphView, item_links
 class ItemGraphMix(Augmentation):
     """(1 - share) of the item graph plus `share` of item co-occurrence (SIGE, arXiv:2508.06154).
 
-    Co-occurrence is that of the training clicks; nothing is drawn. Evaluation sees the item graph without it:
-    `graph.weights: {..., clicks: 0.3}` mixes it in for good.
+    Co-occurrence is that of the clean view, however many clicks were dropped before; nothing is drawn.
+    Evaluation sees the item graph without it: `graph.weights: {..., clicks: 0.3}` mixes it in for good.
     """
 
     def __init__(self, share: float = 0.3, k: int = 10) -> None:
@@ -31,14 +32,11 @@ class ItemGraphMix(Augmentation):
         index, weight = item_links(view, "ItemGraphMix")
         if self.share == 0:
             return view
-        key = f"mixed: {self.share} {self.k}"
-        if key not in view.derived:
-            name, device = f"item co-occurrence {self.k}", index.device
-            if name not in view.frozen:
-                view.frozen[name] = cooccurrence_graph(view, "items", k=self.k)
-            together, count = (part.to(device) for part in view.frozen[name])
-            parts = {"links": (index, weight), "clicks": (together, count)}
-            shares = {"links": 1 - self.share, "clicks": self.share}
-            view.derived[key] = fuse(parts, shares, view.num_items)
-        index, weight = view.derived[key]
-        return view.changed(item_edge_index=index, item_edge_weight=weight)
+
+        def mixed(view: GraphView) -> tuple[Tensor, Tensor]:
+            together, count = item_partners(view, self.k)
+            parts = {"links": (index, weight), "clicks": (together.to(index.device), count.to(index.device))}
+            return fuse(parts, {"links": 1 - self.share, "clicks": self.share}, view.num_items)
+
+        new, new_weight = view.derive(f"links: mixed {self.share} {self.k}", mixed)
+        return view.changed(item_edge_index=new, item_edge_weight=new_weight)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from mmrec.augment.base import Augmentation, check_rate
 from mmrec.augment.edge_drop import EdgeDrop
 from mmrec.errors import GraphError
-from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.view import GraphView
 
 
@@ -37,6 +34,5 @@ class RandomWalk(Augmentation):
         """A view with a graph for each layer."""
         if self.drop == 0:
             return view
-        user_item_matrix(view)  # made here, so that it is handed on
-        drop, plain = EdgeDrop(self.drop), replace(view, inside=(), layers=(), low_rank=None)
+        drop, plain = EdgeDrop(self.drop), view.changed(inside=(), layers=(), low_rank=None)
         return view.changed(layers=tuple(drop(plain, rng) for _ in range(self.n_layers)))

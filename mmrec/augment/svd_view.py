@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmrec.augment.base import Augmentation
 from mmrec.errors import GraphError
-from mmrec.graph.matrices import normalised_weights, user_item_matrix
+from mmrec.graph.matrices import normalised_weights
 from mmrec.graph.view import GraphView
 
 _SMALL = 100  # below this many users or items the whole decomposition is no dearer
@@ -37,11 +37,8 @@ class SVDView(Augmentation):
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
         """A view of low rank."""
-        key = f"clicks: svd {self.rank}"
-        if key not in view.derived:
-            view.derived[key] = low_rank_clicks(view, self.rank)
-        user_item_matrix(view)  # made here, so that it is handed on
-        return view.changed(low_rank=view.derived[key])
+        found = view.derive(f"clicks: svd {self.rank}", lambda view: low_rank_clicks(view, self.rank))
+        return view.changed(low_rank=found)
 
 
 def low_rank_clicks(view: GraphView, rank: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,17 +24,15 @@ def cooccurrence_graph(
     *,
     k: int | None = 10,
     weights: Weights = "symmetric",
-    cache_dir: Path | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k nodes that share the most partners with each: the top of R'R (items) or R R' (users).
 
     Args:
-        view: its clicks count, each once.
+        view: its clicks count, each once; kept on disk under their hash, where the view keeps graphs.
         kind: items by users they share, or users by items.
         k: partners per node; None for all. Of equal counts the smaller number comes first.
         weights: `symmetric` is D^-1/2 C D^-1/2 with row sums D (SIGE); `mean` is D^-1 C (MMHCL's users);
             `count` the counts themselves; `softmax` a softmax over a row's counts (REARM).
-        cache_dir: where it is kept under the hash of the clicks and options; None keeps nothing.
 
     Returns:
         int64 [2, n], receiver and neighbour, by row, strongest first; float32 [n]. On the CPU.
@@ -46,10 +43,16 @@ def cooccurrence_graph(
     if k is not None and k < 1:
         raise GraphError(f"co-occurrence has k {k}, expected at least 1")
     sizes = [view.num_users, view.num_items]
-    key = f"cooccurrence-{content_hash(view.edge_index.cpu().numpy(), [kind, k, *sizes])}"
-    found = cached(cache_dir, key, lambda: _count(view, kind, k))
-    row, col, count = (torch.from_numpy(found[name]) for name in ("row", "col", "count"))
-    return torch.stack([row, col]), _weigh(row, col, count.float(), sizes[kind == "items"], weights)
+    key = f"partners-{content_hash(view.edge_index.cpu().numpy(), [kind, k, *sizes])}"
+    found = cached(view.cache_dir, key, lambda: _count(view, kind, k))
+    size, col, count = (torch.from_numpy(found[name]) for name in ("size", "col", "count"))
+    row, col = torch.arange(len(size)).repeat_interleave(size), col.long()
+    return torch.stack([row, col]), _weigh(row, col, count.float(), len(size), weights)
+
+
+def item_partners(view: GraphView, k: int) -> tuple[Tensor, Tensor]:
+    """The clean view's item co-occurrence, symmetric, made once for whoever mixes it into an item graph."""
+    return view.freeze(f"item partners {k}", lambda clean: cooccurrence_graph(clean, "items", k=k))
 
 
 def _count(view: GraphView, kind: Kind, k: int | None) -> Arrays:
@@ -68,7 +71,9 @@ def _count(view: GraphView, kind: Kind, k: int | None) -> Arrays:
         other = row != col
         parts.append(_top(row[other], col[other], count[other], k))
     row, col, count = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return {"row": row, "col": col, "count": count}
+    # Without a k there are millions of them: rows as their sizes and half the bytes for each partner.
+    size = np.bincount(row, minlength=partners.shape[0])
+    return {"size": size, "col": col.astype(np.int32), "count": count.astype(np.int32)}
 
 
 def _top(

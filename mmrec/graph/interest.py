@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -22,16 +20,13 @@ def history_features(view: GraphView, name: str) -> tuple[Tensor, Tensor]:
     return total[:, :-1] / total[:, -1:].clamp(min=torch.finfo(rows.dtype).tiny), total[:, -1] > 0
 
 
-def user_interest_graph(
-    view: GraphView, name: str, *, k: int = 10, cache_dir: Path | None = None
-) -> tuple[Tensor, Tensor]:
+def user_interest_graph(view: GraphView, name: str, *, k: int = 10) -> tuple[Tensor, Tensor]:
     """The k users whose histories look most alike in a modality (REARM, Ma et al. 2025): cosine / k.
 
     Args:
-        view: clicks and features.
+        view: clicks and features; kept on disk under the hash of the histories, where the view keeps graphs.
         name: modality.
         k: neighbours per user, the user included.
-        cache_dir: where it is kept under the hash of what it is made of; None keeps nothing.
 
     Returns:
         int64 [2, n], receiver and neighbour, nearest first; float32 [n]. On the CPU.
@@ -43,5 +38,5 @@ def user_interest_graph(
         return {"index": index.numpy(), "cosine": cosine.numpy()}
 
     key = f"interest-{content_hash(features.cpu().numpy(), present.cpu().numpy(), k)}"
-    found = cached(cache_dir, key, build)
+    found = cached(view.cache_dir, key, build)
     return torch.from_numpy(found["index"]), torch.from_numpy(found["cosine"]) / k

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from features.files import content_hash
 from mmrec.errors import GraphError, nearest
-from mmrec.graph.cache import Arrays, cached, read_npz
+from mmrec.graph.cache import read_npz
 from mmrec.graph.cooccurrence import cooccurrence_graph
-from mmrec.graph.knn import Search, knn
+from mmrec.graph.hypergraph import side_by_side
+from mmrec.graph.knn import Search
+from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.view import GraphView
 
 Weighting = Literal["binary", "cosine"]
@@ -32,13 +33,13 @@ def add_item_graph(
     exact_up_to: int = 200_000,
     memory_mb: int = 1024,
     root: Path = Path(),
-    cache_dir: Path | None = None,
 ) -> GraphView:
     """The view with a frozen item-item graph (FREEDOM, Zhou and Shen 2023, eq. 1-4; LATTICE's initial graph).
 
     For each modality an item is linked to its k nearest by cosine, itself included; the modalities' graphs
     are added with `weights`. An item that lacks a modality takes its whole row from those it has, and is
-    never linked to others for lacking the same.
+    never linked to others for lacking the same. The modalities' neighbours, before they are added, are the
+    view's `hyperedges`.
 
     Args:
         view: clicks and features.
@@ -56,26 +57,28 @@ def add_item_graph(
         exact_up_to: number of items, see `search`.
         memory_mb: MiB that blocks of similarities may take.
         root: folder that relative paths start from.
-        cache_dir: folder where neighbours are kept under the hash of features and options; None keeps
-            nothing.
 
     Raises:
         GraphError: for unknown modalities, an .npz that does not fit, or nothing to build from.
     """
     given = {name: root / path for name, path in (edges or {}).items()}
     shares = _shares(weights, given or view.features, {"clicks": None, **view.features, **given})
-    parts = {}
+    parts, members = {}, []
     for name in shares:
         if name == "clicks" and name not in {**given, **view.features}:
-            parts[name] = cooccurrence_graph(view, "items", k=k, cache_dir=cache_dir)
+            index, value = cooccurrence_graph(view, "items", k=k)
+            weighted = True
         elif name in given:
-            parts[name] = _given_edges(given[name], view.num_items, weighting)
+            index, value, weighted = _given_edges(given[name], view.num_items)
         else:
-            options: dict[str, Any] = {"k": k, "search": search, "exact_up_to": exact_up_to}
-            found = _neighbours(view, name, options, memory_mb, cache_dir)
-            parts[name] = _weigh(found["row"], found["col"], found["cosine"], view.num_items, weighting)
+            options = {"k": k, "exact_up_to": exact_up_to, "memory_mb": memory_mb}
+            index, value = modality_neighbours(view, name, search=search, **options)
+            weighted = False
+        members.append(index[:, value > 0])
+        parts[name] = index, value if weighted else _weigh(index, value, view.num_items, weighting)
     index, weight = fuse(parts, shares, view.num_items)
-    return replace(view, item_edge_index=index, item_edge_weight=weight)
+    hyperedges = index, side_by_side(members, view.num_items)
+    return replace(view, item_edge_index=index, item_edge_weight=weight, hyperedges=hyperedges)
 
 
 def fuse(
@@ -120,19 +123,8 @@ def _shares(
     return {name: share / total for name, share in weights.items() if share > 0}
 
 
-def _neighbours(
-    view: GraphView, name: str, options: dict[str, Any], memory_mb: int, cache_dir: Path | None
-) -> Arrays:
-    features, present = view.features[name], view.present[name]
-
-    def build() -> Arrays:
-        index, cosine = knn(features, present, **options, memory_mb=memory_mb, title=f"item graph, {name}")
-        return {"row": index[0].numpy(), "col": index[1].numpy(), "cosine": cosine.numpy()}
-
-    return cached(cache_dir, f"knn-{content_hash(features.numpy(), present.numpy(), options)}", build)
-
-
-def _given_edges(path: Path, num_items: int, weighting: Weighting) -> tuple[Tensor, Tensor]:
+def _given_edges(path: Path, num_items: int) -> tuple[Tensor, Tensor, bool]:
+    """Links [2, S], their weights or cosines [S], and whether it is weights."""
     arrays = read_npz(path, "item graph", "check graph.edges")
     missing = [name for name in ("row", "col") if name not in arrays]
     if missing or not {"weight", "cosine"} & arrays.keys():
@@ -152,20 +144,13 @@ def _given_edges(path: Path, num_items: int, weighting: Weighting) -> tuple[Tens
     fits = value is not None and value.shape == row.shape and value.dtype.kind in "fiu"
     if value is None or not fits or not np.isfinite(value).all():
         raise GraphError(f"item graph {path} needs a finite weight or cosine for each of {len(row)} edges")
-    if "weight" in arrays:
-        index = torch.from_numpy(np.stack([row, col]).astype(np.int64))
-        return index, torch.from_numpy(value.astype(np.float32))
-    return _weigh(row, col, value, num_items, weighting)
-
-
-def _weigh(
-    row: np.ndarray, col: np.ndarray, cosine: np.ndarray, num_items: int, weighting: Weighting
-) -> tuple[Tensor, Tensor]:
     index = torch.from_numpy(np.stack([row, col]).astype(np.int64))
-    value = torch.ones(len(row))
-    if weighting == "cosine":
-        value = torch.from_numpy(cosine.astype(np.float32)).clamp(min=0)
+    return index, torch.from_numpy(value.astype(np.float32)), "weight" in arrays
+
+
+def _weigh(index: Tensor, cosine: Tensor, num_items: int, weighting: Weighting) -> Tensor:
+    value = cosine.clamp(min=0) if weighting == "cosine" else torch.ones_like(cosine)
     degree = torch.zeros(num_items).index_add_(0, index[0], value)
     # Row sums on both sides, as FREEDOM and LATTICE have it: in a binary graph of k a row every entry is 1/k.
     scale = degree.rsqrt().masked_fill_(degree <= 0, 0.0)
-    return index, value * scale[index[0]] * scale[index[1]]
+    return value * scale[index[0]] * scale[index[1]]

@@ -15,7 +15,8 @@ def learned_neighbours(rows: Tensor, present: Tensor, *, k: int) -> Graph:
     """The k nearest by cosine, differentiable in the rows: who is near is fixed, how near is not.
 
     LATTICE (Zhang et al. 2021), eq. 5-7, without the items x items matrix: neighbours are found in blocks,
-    and cosines computed again for these pairs alone.
+    and cosines computed again for these pairs alone. Alone among the builders it has no cache key: rows are
+    other ones in each epoch, so that what was kept would never be found again.
 
     Args:
         rows: projected features [I, D].

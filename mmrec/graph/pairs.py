@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrec.graph.matrices import user_item_matrix
+from mmrec.graph.matrices import click_order, user_item_matrix
 from mmrec.graph.ops import SparseMatrix, with_values
 from mmrec.graph.view import GraphView
 
@@ -49,13 +49,14 @@ class Pairs:
 
 def click_pairs(view: GraphView) -> Pairs:
     """The clicks as pairs of a user and node U + item; made once per view."""
-    if "clicks: pairs" not in view.derived:
+
+    def make(view: GraphView) -> Pairs:
         places = user_item_matrix(view)
         plain = SparseMatrix(places.csr, places.transposed, places.backend)
         users, items = view.edge_index[0], view.edge_index[1] + view.num_users
-        view.derived["clicks: pairs"] = Pairs(users, items, view.derived["clicks: order"], plain)
-    found: Pairs = view.derived["clicks: pairs"]
-    return found
+        return Pairs(users, items, click_order(view), plain)
+
+    return view.derive("clicks: pairs", make)
 
 
 def pair_dots(pairs: Pairs, x: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 Backend = Literal["auto", "native", "csr", "scatter"]
+Made = TypeVar("Made")
 
 
 class Inside(Protocol):
@@ -45,8 +47,11 @@ class GraphView:
         inside: changes of the embeddings after each layer over the user-item graph.
         layers: a view for each of these layers, in turn, where they are not to be the same graph.
         low_rank: (P [U, q], Q [I, q]) whose product stands for the normalised clicks in what layers give.
-        frozen: graphs made of the clean view, by name; handed on by `replace`, so that a view made from this
-            one has the graphs that were frozen before it was changed.
+        hyperedges: links of an item graph, and the sets of like items it was made of, int64 [2, m] (item,
+            hyperedge), all modalities' side by side; looked at while these very links are the view's, see
+            `mmrec.graph.hypergraph.item_hyperedges`.
+        cache_dir: folder where graphs made of the view are kept on disk, each under the hash of its content
+            and options; None keeps nothing.
     """
 
     num_users: int
@@ -61,11 +66,12 @@ class GraphView:
     inside: tuple[Inside, ...] = ()
     layers: tuple[GraphView, ...] = ()
     low_rank: tuple[Tensor, Tensor] | None = None
-    frozen: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    # What was derived from this view, made once and kept as long as the view; keys begin with what it was
-    # made from, as in _DERIVED_FROM: "clicks: user_item" (see `mmrec.graph.matrices`).
-    # Not an init field, so that `dataclasses.replace` starts the new view with an empty one.
-    derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    hyperedges: tuple[Tensor, Tensor] | None = None
+    cache_dir: Path | None = None
+    # What `derive` made, by part of _DERIVED_FROM, and the view that augmentations started from. No init
+    # fields: what `dataclasses.replace` makes starts with nothing, and is a clean view of its own.
+    _derived: dict[str, dict[str, Any]] = field(init=False, repr=False)
+    _origin: GraphView | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check shapes and ranges.
@@ -73,6 +79,7 @@ class GraphView:
         Raises:
             GraphError: naming the field, what it holds and what was expected.
         """
+        object.__setattr__(self, "_derived", {part: {} for part in _DERIVED_FROM})
         _check_edges("edge_index", self.edge_index, self.edge_weight, (self.num_users, self.num_items))
         if self.item_edge_index is not None:
             shape = (self.num_items, self.num_items)
@@ -85,6 +92,33 @@ class GraphView:
             if mask is None or mask.shape != (self.num_items,) or mask.dtype != torch.bool:
                 raise GraphError(f"features['{name}'] needs present['{name}'], a bool [{self.num_items}]")
 
+    @property
+    def clean(self) -> GraphView:
+        """The view that augmentations started from, through any number of `changed`; itself if by none."""
+        return self if self._origin is None else self._origin
+
+    def derive(self, key: str, make: Callable[[GraphView], Made]) -> Made:
+        """What `make` makes of this view, made once for all views in which what it is made from is the same.
+
+        Args:
+            key: begins with what it is made from, as in `_DERIVED_FROM`: "clicks: user_item".
+            make: gets this view.
+        """
+        kept = self._derived[key.partition(":")[0]]
+        if key not in kept:
+            kept[key] = make(self)
+        found: Made = kept[key]
+        return found
+
+    def freeze(self, key: str, make: Callable[[GraphView], Made]) -> Made:
+        """What `make` makes of the clean view, made once for all views that came of it, on any device.
+
+        Args:
+            key: what it is, with its options.
+            make: gets the clean view, whatever has been dropped, masked or mixed in this one.
+        """
+        return self.clean.derive(f"clean: {key}", make)
+
     def with_edges(self, keep: Tensor) -> GraphView:
         """The same view with only some clicks.
 
@@ -93,23 +127,24 @@ class GraphView:
         """
         weight = None if self.edge_weight is None else self.edge_weight[keep]
         view = self.changed(edge_index=self.edge_index[:, keep], edge_weight=weight)
-        if keep.dtype == torch.bool and (order := self.derived.get("clicks: order")) is not None:
+        if keep.dtype == torch.bool and (order := self._derived["clicks"].get("clicks: order")) is not None:
             # What is left of a sorted graph is sorted: a fraction of the time of sorting it anew.
             twice = torch.cat([keep, keep])
             number = twice.cumsum(0) - 1
-            view.derived["clicks: order"] = number[order[twice[order]]]
+            view._derived["clicks"]["clicks: order"] = number[order[twice[order]]]
         return view
 
     def changed(self, **fields: Any) -> GraphView:
-        """The same view with other values of some fields, as `dataclasses.replace` makes it.
+        """This view, augmented: other values of some fields, and the same clean view.
 
-        What was derived from fields that stay is handed on: sorting a graph anew would cost as much as a
-        step. So prefer this to `replace` in augmentations.
+        What is derived from fields that stay is shared with this view: sorting a graph anew would cost as
+        much as a step. `dataclasses.replace` instead makes other data: a view without a past.
         """
         view = replace(self, **fields)
-        gone = {part for part, names in _DERIVED_FROM.items() if fields.keys() & names}
-        kept = {key: value for key, value in self.derived.items() if key.partition(":")[0] not in gone}
-        view.derived.update(kept)
+        for part, names in _DERIVED_FROM.items():
+            if not fields.keys() & names:
+                view._derived[part] = self._derived[part]
+        object.__setattr__(view, "_origin", self.clean)
         return view
 
     def to(self, device: torch.device | str) -> GraphView:
@@ -120,17 +155,25 @@ class GraphView:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device)
 
-        return replace(
+        links = move(self.item_edge_index)
+        hyperedges = None
+        if self.hyperedges is not None and links is not None and self.hyperedges[0] is self.item_edge_index:
+            hyperedges = links, self.hyperedges[1].to(device)
+        view = replace(
             self,
             edge_index=self.edge_index.to(device),
             edge_weight=move(self.edge_weight),
-            item_edge_index=move(self.item_edge_index),
+            item_edge_index=links,
             item_edge_weight=move(self.item_edge_weight),
             features={name: matrix.to(device) for name, matrix in self.features.items()},
             present={name: mask.to(device) for name, mask in self.present.items()},
             layers=tuple(layer.to(device) for layer in self.layers),
             low_rank=self.low_rank and (self.low_rank[0].to(device), self.low_rank[1].to(device)),
+            hyperedges=hyperedges,
         )
+        view._derived["clean"] = self._derived["clean"]
+        object.__setattr__(view, "_origin", self._origin and self._origin.to(device))
+        return view
 
     def to_pyg(self) -> HeteroData:
         """As torch_geometric's `HeteroData`: `user`, `item`, `(user, clicks, item)` and `(item, near, item)`.
@@ -188,12 +231,13 @@ class GraphView:
         )
 
 
-_DERIVED_FROM = {
+_DERIVED_FROM: dict[str, set[str]] = {
+    "clean": set(),
     "clicks": {"edge_index", "edge_weight", "backend"},
     "links": {"item_edge_index", "item_edge_weight", "backend"},
     "features": {"features", "present"},
+    "histories": {"edge_index", "edge_weight", "backend", "features", "present"},
     "layers": {"edge_index", "edge_weight", "backend", "inside", "layers", "low_rank"},
-    "mixed": {"edge_index", "edge_weight", "item_edge_index", "item_edge_weight"},
 }
 
 
@@ -205,7 +249,7 @@ def item_links(view: GraphView, who: str) -> tuple[Tensor, Tensor]:
     """
     if view.item_edge_index is None:
         found = "the view has none; choose a model with one, such as FREEDOM"
-        raise GraphError(f"{who} changes the item graph and {found}")
+        raise GraphError(f"{who} works on the item graph and {found}")
     index, weight = view.item_edge_index, view.item_edge_weight
     return index, torch.ones(index.shape[1], device=index.device) if weight is None else weight
 

@@ -70,11 +70,12 @@ class AlphaRec(Recommender):
     def embed(self, view: GraphView) -> Embeddings:
         """Unit vectors, so that dot products are cosines."""
         items = torch.cat([view.features[name] for name in self.names], dim=1)
-        key = "clicks: history " + " ".join(self.names)
-        if key not in view.derived or view.derived[key][0] is not view.features:
-            users = torch.cat([history_features(view, name)[0] for name in self.names], dim=1)
-            view.derived[key] = view.features, users
-        mapped: Tensor = self.map(torch.cat([view.derived[key][1], items]))
+
+        def histories(view: GraphView) -> Tensor:
+            return torch.cat([history_features(view, name)[0] for name in self.names], dim=1)
+
+        users = view.derive("histories: " + " ".join(self.names), histories)
+        mapped: Tensor = self.map(torch.cat([users, items]))
         out = normalize(smooth(user_item_matrix(view), mapped, n_layers=self.n_layers), dim=1)
         return Embeddings(*torch.split(out, [self.num_users, self.num_items]))
 

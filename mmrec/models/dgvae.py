@@ -163,25 +163,21 @@ class DGVAE(Recommender):
         return _mixture(tastes, items, log_shares, self.temperature)
 
     def _known(self, view: GraphView) -> Known:
-        if "clicks: known" not in view.derived:
-            view.derived["clicks: known"] = Known(view.edge_index, self.num_users)
-        found: Known = view.derived["clicks: known"]
-        return found
+        return view.derive("clicks: known", lambda view: Known(view.edge_index, self.num_users))
 
     def _words(self, view: GraphView) -> Tensor:
         """TF-IDF of each user's words, rows of length one: [U, W]."""
-        words = "item words {} {}".format(*self.word_options)
-        key = f"clicks: {words}"
-        if words not in view.frozen:
-            view.frozen[words] = item_words(view, *self.word_options)
-        if key not in view.derived:
-            of_items = view.frozen[words].to(view.edge_index.device)
-            count = click_matrix(view).multiply(of_items.to(click_matrix(view).csr.dtype))
+        named = f"words {self.word_options}"
+
+        def of_users(view: GraphView) -> Tensor:
+            clicks = click_matrix(view)
+            of_items = view.freeze(named, lambda clean: item_words(clean, *self.word_options))
+            count = clicks.multiply(of_items.to(view.edge_index.device, clicks.csr.dtype))
             seen = (count > 0).sum(dim=0)
             weight = torch.log((1 + self.num_users) / (1 + seen)) + 1
-            view.derived[key] = normalize(count * weight, dim=1)
-        found: Tensor = view.derived[key]
-        return found
+            return normalize(count * weight, dim=1)
+
+        return view.derive(f"clicks: {named}", of_users)
 
 
 class _Chance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmrec.errors import ConfigError
-from mmrec.graph.knn import knn
 from mmrec.graph.learned import gather_messages, learned_neighbours, symmetric
 from mmrec.graph.matrices import random_walk_matrix, user_item_matrix
+from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.ops import SparseMatrix, check_layers, smooth, sparse_matrix
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr_loss
@@ -132,13 +131,12 @@ class LATTICE(Recommender):
         return _side_by_side(frozen)
 
     def _frozen(self, view: GraphView, name: str) -> Edges:
-        key = f"weighted kNN {name} {self.k}"
-        if key not in view.frozen:
-            plain = replace(view, layers=())
-            index, cosine = knn(plain.features[name], plain.present[name], k=self.k, title=f"kNN of {name}")
-            view.frozen[key] = index, symmetric(index, cosine.clamp(min=0), self.num_items)
-        index, weight = (part.to(self.table.device) for part in view.frozen[key])
-        return index, weight.to(self.table.dtype)
+        def build(clean: GraphView) -> Edges:
+            index, cosine = modality_neighbours(clean, name, k=self.k)
+            return index, symmetric(index, cosine.clamp(min=0), self.num_items)
+
+        index, weight = view.freeze(f"weighted kNN {name} {self.k}", build)
+        return index.to(self.table.device), weight.to(self.table)
 
 
 def _side_by_side(parts: list[Edges]) -> Edges:

@@ -92,12 +92,12 @@ class LIRDRec(Recommender):
         return self._finish(view, [*items, self._shared(view)])
 
     def _shared(self, view: GraphView) -> Tensor:
-        key, features = "features: cosine transform", view.features.values()
-        found: Tensor | None = view.derived.get(key)
-        if found is None:
-            found = torch.cat([cosine_transform(rows) for rows in features], dim=1)
-            if not any(rows.requires_grad for rows in features):  # whose gradients are of one step
-                view.derived[key] = found
+        def transformed(view: GraphView) -> Tensor:
+            return torch.cat([cosine_transform(rows) for rows in view.features.values()], dim=1)
+
+        # What has gradients is of one step.
+        once = any(rows.requires_grad for rows in view.features.values())
+        found = transformed(view) if once else view.derive("features: cosine transform", transformed)
         shared: Tensor = self.maps[-1](found)
         return shared
 

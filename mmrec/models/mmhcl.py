@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmrec.graph.cooccurrence import cooccurrence_graph
-from mmrec.graph.hypergraph import hypergraph_expansion
+from mmrec.graph.hypergraph import item_hypergraph
 from mmrec.graph.matrices import frozen_matrix, user_item_matrix
 from mmrec.graph.ops import SparseMatrix, check_layers, smooth
-from mmrec.graph.view import GraphView, item_links
+from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import info_nce
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import l2
@@ -28,9 +28,9 @@ class _WithSides(Embeddings):
 class MMHCL(Recommender):
     """MMHCL (Guo et al. 2025): u + n(u'), i + n(i'), with u' = U2U^L u0' and i' = I2I^L i0' beside LightGCN.
 
-    U2U are users by shared clicks, rows normalised; I2I is D^-1/2 H H' D^-1/2 with the item graph's links H
-    as hyperedges. InfoNCE holds the final vectors to those of the hypergraphs, within views too (B9b).
-    Features only make the item graph, so that ready graphs will do.
+    U2U are users by shared clicks, rows normalised; I2I is D^-1/2 H H' D^-1/2 with H = [H_v | H_t | ...], who
+    is among whose nearest in each modality of the item graph. InfoNCE holds the final vectors to those of the
+    hypergraphs, within views too (B9b). Features only make the item graph, so that ready graphs will do.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"item_graph"})
@@ -105,14 +105,11 @@ class MMHCL(Recommender):
         return losses
 
     def _graphs(self, view: GraphView) -> tuple[SparseMatrix, SparseMatrix]:
-        def users() -> tuple[Tensor, Tensor]:
-            return cooccurrence_graph(view, "users", k=self.user_k, weights="mean")
+        def users(clean: GraphView) -> tuple[Tensor, Tensor]:
+            return cooccurrence_graph(clean, "users", k=self.user_k, weights="mean")
 
-        def items() -> tuple[Tensor, Tensor]:
-            return hypergraph_expansion(item_links(view, "MMHCL")[0], self.num_items)
-
-        named = f"user co-occurrence {self.user_k}"
+        named = f"mean of user partners {self.user_k}"
         return (
             frozen_matrix(view, named, self.num_users, users, dtype=self.table.dtype),
-            frozen_matrix(view, "item hypergraph", self.num_items, items, dtype=self.table.dtype),
+            frozen_matrix(view, "item hypergraph", self.num_items, item_hypergraph, dtype=self.table.dtype),
         )

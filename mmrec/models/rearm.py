@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 from mmrec.errors import ConfigError
 from mmrec.graph.cooccurrence import Kind, cooccurrence_graph
 from mmrec.graph.interest import history_features, user_interest_graph
-from mmrec.graph.knn import knn
 from mmrec.graph.matrices import frozen_matrix, user_item_matrix
+from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.ops import SparseMatrix, check_layers, smooth
 from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import decorrelation, info_nce
@@ -207,24 +207,22 @@ class REARM(Recommender):
         return normalize(out, dim=1).chunk(3, dim=1)
 
     def _history(self, view: GraphView, name: str) -> Tensor:
-        if f"history {name}" not in view.frozen:
-            view.frozen[f"history {name}"] = history_features(view, name)[0]
-        found: Tensor = view.frozen[f"history {name}"]
-        return found.to(self.table.device)
+        named = f"history {name} on {view.edge_index.device}"
+        return view.freeze(named, lambda clean: history_features(clean, name)[0].to(view.edge_index.device))
 
     def _relations(self, view: GraphView, kind: Kind) -> SparseMatrix:
         k, share, first = self.ks[kind], self.shares[kind], self.firsts[kind]
 
-        def build() -> tuple[Tensor, Tensor]:
-            index, weight = cooccurrence_graph(view, kind, k=k, weights="softmax")
+        def build(clean: GraphView) -> tuple[Tensor, Tensor]:
+            index, weight = cooccurrence_graph(clean, kind, k=k, weights="softmax")
             parts = [(index, share * weight)]
             for name, part in zip(self.names, (first, 1 - first), strict=True):
                 if kind == "users":
-                    index, weight = user_interest_graph(view, name, k=k)
+                    index, weight = user_interest_graph(clean, name, k=k)
                 else:
-                    index, weight = knn(view.features[name], view.present[name], k=k, title=f"kNN of {name}")
+                    index, weight = modality_neighbours(clean, name, k=k)
                     weight = weight / k
-                parts.append((index.cpu(), (1 - share) * part * weight.cpu()))
+                parts.append((index, (1 - share) * part * weight))
             return torch.cat([one for one, _ in parts], dim=1), torch.cat(
                 [one.to(self.table.dtype) for _, one in parts]
             )

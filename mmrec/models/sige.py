@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mmrec.augment.embedding_noise import UniformNoise
 from mmrec.errors import ConfigError
-from mmrec.graph.cooccurrence import cooccurrence_graph
-from mmrec.graph.knn import knn
+from mmrec.graph.cooccurrence import item_partners
 from mmrec.graph.learned import symmetric
 from mmrec.graph.matrices import click_matrix, frozen_matrix, user_item_matrix
+from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.ops import SparseMatrix, check_layers, propagate, smooth
 from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import info_nce, log_sum_exp
@@ -136,12 +136,12 @@ class SIGE(Recommender):
         }
 
     def _graph(self, view: GraphView, name: str) -> SparseMatrix:
-        def build() -> tuple[Tensor, Tensor]:
-            index, cosine = knn(view.features[name], view.present[name], k=self.k, title=f"kNN of {name}")
+        def build(clean: GraphView) -> tuple[Tensor, Tensor]:
+            index, cosine = modality_neighbours(clean, name, k=self.k)
             near = symmetric(index, cosine.clamp(min=0), self.num_items)
-            together, count = cooccurrence_graph(view, "items", k=self.k)
-            weights = [(1 - self.share) * near, self.share * count.to(near)]
-            return torch.cat([index, together.to(index.device)], dim=1), torch.cat(weights)
+            together, count = item_partners(clean, self.k)
+            weights = [(1 - self.share) * near, self.share * count]
+            return torch.cat([index, together], dim=1), torch.cat(weights)
 
         named = f"SIGE {name} {self.k} {self.share}"
         return frozen_matrix(view, named, self.num_items, build, dtype=self.table.dtype)

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from mmrec.augment.base import Augmentation
+from mmrec.augment.edge_drop import EdgeDrop
 from mmrec.augment.hyperedge_view import HyperedgeView
 from mmrec.augment.item_graph_mix import ItemGraphMix
 from mmrec.augment.knn_rewire import KNNRewire
 from mmrec.errors import GraphError
 from mmrec.graph.cooccurrence import cooccurrence_graph
+from mmrec.graph.hypergraph import item_hyperedges
+from mmrec.graph.item_graph import add_item_graph
 from mmrec.graph.view import GraphView
+from tests.cases.by_hand import nearest_by_hand
 from tests.cases.planted import dense_item_graph, planted_blocks, rng, tiny_view
 
 
@@ -34,6 +38,15 @@ def test_mixing_adds_cooccurrence() -> None:
     found = ItemGraphMix(share=0.4, k=2)(view, rng())
     assert np.allclose(dense_item_graph(found), expected, atol=1e-6)
     assert ItemGraphMix(share=0.4, k=2)(view, rng()).item_edge_index is found.item_edge_index  # made once
+
+
+def test_what_is_mixed_in_is_of_the_clean_clicks() -> None:
+    """Whoever comes before it in the epoch, and whoever asked first."""
+    view = tiny_view()
+    expected = dense_item_graph(ItemGraphMix(k=2)(tiny_view(), rng()))
+    for seed in (1, 2):
+        found = ItemGraphMix(k=2)(EdgeDrop(0.7)(view, rng(seed)), rng())
+        assert np.array_equal(dense_item_graph(found), expected)
 
 
 def test_rewired_links_lead_to_neighbours_of_neighbours() -> None:
@@ -109,9 +122,45 @@ def test_hyperedges_are_dropped_whole() -> None:
     assert np.allclose(dense_item_graph(HyperedgeView(0.5)(view, rng(7))), expected)
 
 
+def test_modalities_hyperedges_stand_side_by_side() -> None:
+    """With weights of 1/k, too, what is not alike at all is in no hyperedge."""
+    view = add_item_graph(tiny_view(), k=4)
+    parts = []
+    for name, rows in view.features.items():
+        members = np.zeros((6, 6))
+        for item, other, cosine in nearest_by_hand(rows.double().numpy(), 4, view.present[name].numpy()):
+            members[item, other] = cosine > 0
+        parts.append(members)
+    incidence = np.concatenate(parts, axis=1)
+    assert 0 < incidence.sum() < 4 * 11  # item 3 has no text
+    shared = incidence @ incidence.T
+    scale = shared.sum(axis=1) ** -0.5
+    expected = scale[:, None] * shared * scale
+    assert np.allclose(dense_item_graph(HyperedgeView(0)(view, rng())), expected, atol=1e-6)
+    some = incidence[:, incidence.any(axis=0)]
+    kept = some[:, (torch.rand(some.shape[1], generator=rng(4)) >= 0.5).numpy()]
+    shared = kept @ kept.T
+    scale = np.array([one**-0.5 if one else 0.0 for one in shared.sum(axis=1)])
+    found = dense_item_graph(HyperedgeView(0.5)(view, rng(4)))
+    assert np.allclose(found, scale[:, None] * shared * scale, atol=1e-6)
+
+
+def test_hyperedges_are_those_of_the_links_that_are_there() -> None:
+    """Other links, set by whichever way, are their own hyperedges; so are those of positive weight alone."""
+    view = add_item_graph(tiny_view(), k=3)
+    members = item_hyperedges(view, "a test")
+    assert members[1].max() >= 6  # the second modality's
+    assert torch.equal(item_hyperedges(view.with_edges(torch.arange(3)), "a test"), members)
+    assert torch.equal(item_hyperedges(replace(view, features={}), "a test"), members)
+    other, weight = torch.tensor([[0, 1, 2], [1, 0, 2]]), torch.tensor([1.0, 0.0, 2.0])
+    fields = {"item_edge_index": other, "item_edge_weight": weight}
+    for changed in (view.changed(**fields), replace(view, **fields)):  # type: ignore[arg-type]
+        assert item_hyperedges(changed, "a test").tolist() == [[0, 2], [1, 2]]
+
+
 @pytest.mark.parametrize("augmentation", [ItemGraphMix(), KNNRewire(), HyperedgeView()])
 def test_without_an_item_graph_it_says_so(augmentation: Augmentation) -> None:
     with pytest.raises(
-        GraphError, match="changes the item graph and the view has none; choose a model with one"
+        GraphError, match="works on the item graph and the view has none; choose a model with one"
     ):
         augmentation(tiny_view(item_graph=False), rng())

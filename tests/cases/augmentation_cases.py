@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from mmrec.augment.base import Augmentation
+from mmrec.augment.base import Augmentation, Compose
+from mmrec.augment.edge_drop import EdgeDrop
+from mmrec.augment.feature_mask import FeatureMask
 from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.view import GraphView
 from tests.cases.planted import (
@@ -98,6 +100,14 @@ class AugmentationCase:
         first = augmentation(view, rng(3))
         augmentation(tiny_view(), rng(4))
         assert_same_tensors(augmentation(view, rng(3)), copies(first))
+
+    def test_what_was_asked_before_leaves_no_trace(self) -> None:
+        """In the midst of others, which drop clicks and mask features, one generator gives one result."""
+        view, chain = self.view(), Compose([EdgeDrop(0.5), FeatureMask(0.5), self.make()])
+        first = copies(chain(view, rng(1)))
+        chain(view, rng(2))
+        assert_same_tensors(chain(view, rng(1)), first)
+        assert_same_tensors(chain(self.view(), rng(1)), first)
 
     def test_users_items_and_modalities_stay_what_they_are(self) -> None:
         view = self.view()

@@ -120,6 +120,8 @@ def tensors(view: GraphView) -> dict[str, Tensor]:
         parts |= {f"layers.{number}.{name}": tensor for name, tensor in tensors(layer).items()}
     probe = torch.ones(view.num_users + view.num_items, 4)
     parts |= {f"inside.{number}": change(probe, 1) for number, change in enumerate(view.inside)}
+    if view.hyperedges is not None and view.hyperedges[0] is view.item_edge_index:
+        parts["hyperedges"] = view.hyperedges[1]
     parts |= {f"low_rank.{number}": factor for number, factor in enumerate(view.low_rank or ())}
     return {name: tensor for name, tensor in parts.items() if tensor is not None}
 

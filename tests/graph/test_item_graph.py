@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmrec.errors import GraphError
-from mmrec.graph import item_graph as module
+from mmrec.graph import neighbours
 from mmrec.graph.item_graph import add_item_graph, fuse
 from mmrec.graph.knn import knn
 from mmrec.graph.view import GraphView
@@ -229,35 +229,35 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.append(title)
         return knn(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "knn", counted)
+    monkeypatch.setattr(neighbours, "knn", counted)
     return made
 
 
 def test_neighbours_are_kept_under_what_they_depend_on(tmp_path: Path, searches: list[str]) -> None:
-    view = view_of()
-    first = add_item_graph(view, k=3, cache_dir=tmp_path)
+    view = replace(view_of(), cache_dir=tmp_path)
+    first = add_item_graph(view, k=3)
     assert searches == ["item graph, image", "item graph, text"]
-    assert_same_tensors(add_item_graph(view, k=3, cache_dir=tmp_path, memory_mb=1), copies(first))
-    fresh = add_item_graph(view, k=3, weights={"image": 0.9, "text": 0.1}, cache_dir=tmp_path)
-    add_item_graph(view, k=3, weighting="cosine", cache_dir=tmp_path)
-    add_item_graph(replace(view, edge_index=view.edge_index[:, :1]), k=3, cache_dir=tmp_path)
+    assert_same_tensors(add_item_graph(view, k=3, memory_mb=1), copies(first))
+    fresh = add_item_graph(view, k=3, weights={"image": 0.9, "text": 0.1})
+    add_item_graph(view, k=3, weighting="cosine")
+    add_item_graph(replace(view, edge_index=view.edge_index[:, :1]), k=3)
     assert len(searches) == 2
-    assert_same_tensors(fresh, copies(add_item_graph(view, k=3, weights={"image": 0.9, "text": 0.1})))
+    assert_same_tensors(fresh, copies(add_item_graph(view_of(), k=3, weights={"image": 0.9, "text": 0.1})))
 
 
 def test_another_input_never_finds_them(tmp_path: Path, searches: list[str]) -> None:
-    view = view_of()
-    add_item_graph(view, k=3, cache_dir=tmp_path)
+    view = replace(view_of(), cache_dir=tmp_path)
+    add_item_graph(view, k=3)
     del searches[:]
-    add_item_graph(view, k=4, cache_dir=tmp_path)
+    add_item_graph(view, k=4)
     assert len(searches) == 2
     changed = {**view.features, "text": view.features["text"].clone()}
     changed["text"][0, 0] += 1e-3
-    add_item_graph(replace(view, features=changed), k=3, cache_dir=tmp_path)
+    add_item_graph(replace(view, features=changed), k=3)
     assert searches[2:] == ["item graph, text"]
     lacking = {**view.present, "image": view.present["image"].clone()}
     lacking["image"][5] = False
-    add_item_graph(replace(view, present=lacking), k=3, cache_dir=tmp_path)
+    add_item_graph(replace(view, present=lacking), k=3)
     assert searches[3:] == ["item graph, image"]
 
 
@@ -273,25 +273,25 @@ def test_nothing_is_kept_without_a_folder(
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
 def test_a_damaged_cache_is_one_line(tmp_path: Path, keep: float) -> None:
-    view = view_of()
-    add_item_graph(view, k=3, weights={"text": 1}, cache_dir=tmp_path)
+    view = replace(view_of(), cache_dir=tmp_path)
+    add_item_graph(view, k=3, weights={"text": 1})
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole))])
     with pytest.raises(GraphError, match=r"cached graph .* delete it and run again") as error:
-        add_item_graph(view, k=3, weights={"text": 1}, cache_dir=tmp_path)
+        add_item_graph(view, k=3, weights={"text": 1})
     assert "\n" not in str(error.value)
 
 
 def test_flipped_bytes_in_a_cache_are_noticed(tmp_path: Path) -> None:
-    view = view_of()
-    add_item_graph(view, k=3, weights={"text": 1}, cache_dir=tmp_path)
+    view = replace(view_of(), cache_dir=tmp_path)
+    add_item_graph(view, k=3, weights={"text": 1})
     (path,) = tmp_path.iterdir()
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 255
     path.write_bytes(bytes(whole))
     with pytest.raises(GraphError, match="delete it and run again"):
-        add_item_graph(view, k=3, weights={"text": 1}, cache_dir=tmp_path)
+        add_item_graph(view, k=3, weights={"text": 1})
 
 
 def test_a_graph_that_could_not_be_built_leaves_nothing(
@@ -300,9 +300,9 @@ def test_a_graph_that_could_not_be_built_leaves_nothing(
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "knn", interrupted)
+    monkeypatch.setattr(neighbours, "knn", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        add_item_graph(view_of(), cache_dir=tmp_path)
+        add_item_graph(replace(view_of(), cache_dir=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from mmrec.graph.matrices import (
     user_item_matrix,
     with_inside,
 )
-from mmrec.graph.ops import Readout, layer_outputs, smooth, smooth_rows
+from mmrec.graph.ops import Readout, SparseMatrix, layer_outputs, smooth, smooth_rows
 from mmrec.graph.view import GraphView
 from tests.cases.by_hand import clicks_by_hand, view64
 from tests.cases.planted import dense_adjacency, rng, tiny_view, views
@@ -38,6 +39,15 @@ class Add:
         return layer + self.amount * number
 
 
+MATRICES = pytest.mark.parametrize("matrix", [user_item_matrix, random_walk_matrix])
+Matrix = Callable[[GraphView], SparseMatrix]
+
+
+def dense(matrix: Matrix, view: GraphView) -> np.ndarray:
+    found: np.ndarray = matrix(view).csr.to_dense().numpy()
+    return found
+
+
 def read_out(layers: list[np.ndarray], readout: Readout) -> np.ndarray:
     if readout == "last":
         return layers[-1]
@@ -50,43 +60,46 @@ def table(seed: int = 0) -> Tensor:
     return torch.randn(11, 3, generator=rng(seed), dtype=torch.float64, requires_grad=True)
 
 
+@MATRICES
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
-def test_changes_after_each_layer_by_hand(readout: Readout, n_layers: int) -> None:
+def test_changes_after_each_layer_by_hand(readout: Readout, n_layers: int, matrix: Matrix) -> None:
     view = with_inside(with_inside(view64(), Add(0.5)), Add(-0.2))
-    x, adjacency = table(), dense_adjacency(view64())
+    x, adjacency = table(), dense(matrix, view64())
     layers = [x.detach().numpy()]
     for number in range(1, n_layers + 1):
         layers.append(adjacency @ layers[-1] + 0.3 * number)
-    found = smooth(user_item_matrix(view), x, n_layers=n_layers, readout=readout)
+    found = smooth(matrix(view), x, n_layers=n_layers, readout=readout)
     assert np.allclose(found.detach(), read_out(layers, readout))
 
 
+@MATRICES
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("n_layers", [1, 2, 4])
-def test_a_graph_for_each_layer_by_hand(readout: Readout, n_layers: int) -> None:
+def test_a_graph_for_each_layer_by_hand(readout: Readout, n_layers: int, matrix: Matrix) -> None:
     clean = view64()
     parts = [clean.with_edges(torch.arange(10) % 3 != number) for number in range(3)]
     view = clean.changed(layers=tuple(parts))
     x = table()
     layers = [x.detach().numpy()]
     for number in range(n_layers):  # the fourth layer starts again with the first graph
-        layers.append(dense_adjacency(parts[number % 3]) @ layers[-1])
-    found = smooth(user_item_matrix(view), x, n_layers=n_layers, readout=readout)
+        layers.append(dense(matrix, parts[number % 3]) @ layers[-1])
+    found = smooth(matrix(view), x, n_layers=n_layers, readout=readout)
     assert np.allclose(found.detach(), read_out(layers, readout))
 
 
-def test_low_rank_layers_start_from_the_clean_ones() -> None:
+@MATRICES
+def test_low_rank_layers_start_from_the_clean_ones(matrix: Matrix) -> None:
     clean = view64()
     users, items = (torch.randn(n, 2, generator=rng(n), dtype=torch.float64) for n in (5, 6))
     view = clean.changed(low_rank=(users, items))
     stands_for = np.zeros((11, 11))
     stands_for[:5, 5:] = users @ items.T
     stands_for[5:, :5] = items @ users.T
-    x, adjacency = table(), dense_adjacency(clean)
+    x, adjacency = table(), dense(matrix, clean)
     start = x.detach().numpy()
     expected = [start, stands_for @ start, stands_for @ adjacency @ start]
-    found = layer_outputs(user_item_matrix(view), x, 2)
+    found = layer_outputs(matrix(view), x, 2)
     for one, other in zip(found, expected, strict=True):
         assert np.allclose(one.detach(), other)
 
@@ -149,15 +162,25 @@ def test_what_did_not_change_is_handed_on() -> None:
     assert user_item_matrix(relinked) is clicks
 
 
+def test_what_is_made_of_a_noisy_view_is_there_in_the_next_step() -> None:
+    view = tiny_view()
+    noisy = with_inside(view, Add(1.0))
+    made = random_walk_matrix(noisy).csr
+    assert random_walk_matrix(with_inside(view, Add(2.0))).csr is made
+    assert random_walk_matrix(view).csr is made
+    assert random_walk_matrix(view).is_plain
+
+
 def test_frozen_graphs_are_made_once_for_all_views_made_from_one() -> None:
     view, made = tiny_view(), []
 
-    def build() -> tuple[Tensor, Tensor]:
+    def build(clean: GraphView) -> tuple[Tensor, Tensor]:
+        assert clean is view
         made.append(1)
         return torch.tensor([[0, 1], [1, 2]]), torch.ones(2)
 
-    first = frozen_matrix(view, "chain", 6, build)
-    assert frozen_matrix(view.with_edges(torch.arange(2)), "chain", 6, build) is first
+    first = frozen_matrix(view.with_edges(torch.arange(2)), "chain", 6, build)
+    assert frozen_matrix(view, "chain", 6, build) is first
     assert frozen_matrix(view, "chain", 6, build, dtype=torch.float64).csr.dtype == torch.float64
     assert made == [1]
 
@@ -167,7 +190,8 @@ def test_dropping_clicks_from_a_sorted_graph_needs_no_sorting(view: GraphView, s
     keep = torch.rand(view.edge_index.shape[1], generator=rng()) < share
     user_item_matrix(view)
     found = view.with_edges(keep)
-    assert "clicks: order" in found.derived
+    order = found.derive("clicks: order", lambda _: torch.empty(0))  # there already
+    assert len(order) == 2 * found.edge_index.shape[1]
     assert np.allclose(user_item_matrix(found).csr.to_dense(), dense_adjacency(found), atol=1e-6)
     again = found.with_edges(keep[keep] & (torch.rand(int(keep.sum()), generator=rng(1)) < 0.5))
     row = user_item_matrix(again).csr

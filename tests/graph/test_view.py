@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mmrec.errors import GraphError
+from mmrec.graph.hypergraph import item_hyperedges
+from mmrec.graph.item_graph import add_item_graph
 from mmrec.graph.matrices import item_matrix, user_item_matrix
 from mmrec.graph.view import GraphView
+from mmrec.models.lattice import LATTICE
 from tests.cases.planted import assert_same_tensors, copies, tensors, tiny_view
 
 CLICKS = torch.tensor([[0, 1], [2, 0]])
@@ -95,18 +99,52 @@ def test_with_edges(weighted: bool) -> None:
 
 def test_replace_starts_with_no_matrices() -> None:
     view = tiny_view()
-    user_item_matrix(view)
-    item_matrix(view)
-    assert set(view.derived) == {"clicks: user_item", "clicks: order", "links: item"}
-    assert replace(view, edge_weight=torch.ones(10)).derived == {}
+    clicks, links = user_item_matrix(view), item_matrix(view)
+    again = replace(view, edge_weight=torch.ones(10))
+    assert user_item_matrix(again) is not clicks
+    assert item_matrix(again) is not links
 
 
 def test_other_clicks_keep_the_item_matrix_and_not_the_user_item_matrix() -> None:
     view = tiny_view()
-    assert view.with_edges(torch.arange(5)).derived == {}
-    user_item_matrix(view)
-    found = item_matrix(view)
-    assert view.with_edges(torch.arange(5)).derived == {"links: item": found}
+    fewer = view.with_edges(torch.arange(5))
+    assert item_matrix(fewer) is item_matrix(view)  # whichever view is asked first
+    assert user_item_matrix(fewer) is not user_item_matrix(view)
+
+
+def test_the_clean_view_is_where_augmentations_started() -> None:
+    view = tiny_view()
+    assert view.clean is view
+    noisy = view.with_edges(torch.arange(5)).changed(features={"image": torch.zeros(6, 3)})
+    assert noisy.clean is view
+    other = replace(noisy, backend="csr")
+    assert other.clean is other
+    assert replace(noisy, backend="csr").changed(edge_weight=None).clean is not view
+
+
+def test_what_is_frozen_is_made_of_the_clean_view_once() -> None:
+    view = tiny_view()
+    noisy = view.with_edges(torch.arange(5))
+
+    def count(view: GraphView) -> Tensor:
+        return torch.tensor(view.edge_index.shape[1])
+
+    found = noisy.freeze("clicks", count)
+    assert found == 10
+    assert view.freeze("clicks", count) is found
+    assert view.changed(features={}, present={}).freeze("clicks", count) is found
+    assert view.freeze("clicks again", count) is not found
+
+
+def test_other_data_find_nothing_that_was_frozen() -> None:
+    """Not the neighbours of the features that were there before."""
+    view = tiny_view()
+    model = LATTICE(view, dim=4)
+    other = replace(view, features={name: rows.flip(0) for name, rows in view.features.items()})
+    found = LATTICE(other, dim=4)._frozen(other, "image")[0]
+    assert not torch.equal(found, model._frozen(view, "image")[0])
+    fresh = replace(tiny_view(), features=other.features)
+    assert torch.equal(found, model._frozen(fresh, "image")[0])
 
 
 def test_to_the_device_it_is_on_is_the_view_itself() -> None:
@@ -120,6 +158,16 @@ def test_to_moves_every_tensor() -> None:
     moved = view.to("cuda")
     assert {tensor.device.type for tensor in tensors(moved).values()} == {"cuda"}
     assert_same_tensors(moved.to("cpu"), copies(view))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_is_frozen_goes_along_to_a_device() -> None:
+    view = add_item_graph(tiny_view(), k=3)
+    noisy, found = view.with_edges(torch.arange(5)), view.freeze("sizes", lambda view: [view.num_items])
+    for moved in (view.to("cuda"), view.to("cuda").with_edges(torch.arange(5)), noisy.to("cuda")):
+        assert moved.freeze("sizes", lambda view: []) is found
+        assert moved.clean.edge_index.device.type == "cuda"
+        assert torch.equal(item_hyperedges(moved, "a test").cpu(), item_hyperedges(view, "a test"))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -14,12 +14,14 @@ from mmrec.augment.message_drop import MessageDrop
 from mmrec.augment.random_walk import RandomWalk
 from mmrec.augment.svd_view import SVDView, low_rank_clicks
 from mmrec.errors import ConfigError
+from mmrec.graph.item_graph import add_item_graph
 from mmrec.graph.matrices import random_walk_matrix, user_item_matrix
 from mmrec.graph.ops import SparseMatrix
 from mmrec.graph.view import GraphView
-from mmrec.models.base import Recommender
+from mmrec.models.base import Embeddings, Recommender
 from mmrec.models.dccf import DCCF
 from mmrec.models.directau import DirectAU
+from mmrec.models.lattice import LATTICE
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.mmhcl import MMHCL
 from mmrec.models.ngcf import NGCF
@@ -36,6 +38,7 @@ from tests.cases.by_hand import (
     info_nce,
     leaky,
     linear,
+    nearest_by_hand,
     result_of,
     softmax,
     squares,
@@ -240,16 +243,21 @@ def test_directau_by_hand() -> None:
 
 
 def test_mmhcl_by_hand() -> None:
-    view = view64()
-    assert view.item_edge_index is not None
+    view = add_item_graph(view64(), k=4)
     clicks = by_hand.clicks_by_hand(view)
     together = clicks @ clicks.T
     np.fill_diagonal(together, 0)
     sums = together.sum(axis=1, keepdims=True)
     users_graph = np.divide(together, sums, out=np.zeros_like(together), where=sums > 0)
-    members = np.zeros((6, 6))
-    members[tuple(view.item_edge_index.numpy())] = 1
-    shared = members @ members.T
+    parts = []
+    for name, rows in by_hand.features_by_hand(view).items():
+        members = np.zeros((6, 6))
+        for item, other, cosine in nearest_by_hand(rows, 4, view.present[name].numpy()):
+            members[item, other] = cosine > 0
+        parts.append(members)
+    incidence = np.concatenate(parts, axis=1)  # H_image and H_text side by side
+    assert 0 < incidence.sum() < 4 * 11  # item 3 has no text, and some of the nearest are not alike at all
+    shared = incidence @ incidence.T
     scale = shared.sum(axis=1) ** -0.5
     items_graph = scale[:, None] * shared * scale
 
@@ -306,6 +314,15 @@ def test_every_model_with_layers_follows_what_a_view_asks_for_inside(name: str) 
         for one, other in ((clean.users, seen.users), (clean.items, seen.items)):
             same = torch.allclose(one, other, atol=1e-4)
             assert same is (name in NO_LAYERS), type(augmentation).__name__
+
+
+def test_any_model_takes_noise_inside_propagation() -> None:
+    view = tiny_view()
+    walking = LATTICE(view, dim=4, clicks="random_walk")
+    for model in (LightGCN(view, dim=4), MMHCL(view, dim=4), NGCF(view, dim=4), DCCF(view, dim=4), walking):
+        clean: Embeddings = model.embed(view)
+        noisy = model.embed(EmbeddingNoise(0.5)(view, rng()))
+        assert not torch.allclose(clean.users, noisy.users, atol=1e-3), type(model).__name__
 
 
 def test_mmhcls_users_share_out_their_partners() -> None:
