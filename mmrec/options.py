@@ -113,7 +113,7 @@ SECTIONS: dict[str, tuple[Signature, frozenset[str]]] = {
     "data": (load_data, frozenset({"items", "root"})),
     "items": (item_options, frozenset({"photo_cache"})),
     "features": (feature_options, frozenset()),
-    "graph": (add_item_graph, frozenset({"view", "root", "cache_dir"})),
+    "graph": (add_item_graph, frozenset({"view", "root"})),
     "augment": (augment_options, frozenset()),
     "train": (fit, frozenset({"model", "view", "validate", "monitor", "seed", "logs"} | _PARTS)),
     "eval": (Evaluator, frozenset()),

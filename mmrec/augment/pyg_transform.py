@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,7 +77,7 @@ class PygTransform(Augmentation):
             self._looked_at = True
             if all(_same(getattr(made, name), getattr(view, name)) for name in _FIELDS):
                 log.warning("%s left the graph as it was; are its options those for this graph?", who)
-        return replace(view, **{name: getattr(made, name) for name in _FIELDS})
+        return view.changed(**{name: getattr(made, name) for name in _FIELDS})
 
 
 def _same(one: Any, other: Any) -> bool:

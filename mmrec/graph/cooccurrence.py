@@ -24,6 +24,7 @@ def cooccurrence_graph(
     *,
     k: int | None = 10,
     weights: Weights = "symmetric",
+    share: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The k nodes that share the most partners with each: the top of R'R (items) or R R' (users).
 
@@ -33,6 +34,7 @@ def cooccurrence_graph(
         k: partners per node; None for all. Of equal counts the smaller number comes first.
         weights: `symmetric` is D^-1/2 C D^-1/2 with row sums D (SIGE); `mean` is D^-1 C (MMHCL's users);
             `count` the counts themselves; `softmax` a softmax over a row's counts (REARM).
+        share: a partner counts 1 / (number of its clicks), so that who clicks everything says little.
 
     Returns:
         int64 [2, n], receiver and neighbour, by row, strongest first; float32 [n]. On the CPU.
@@ -43,8 +45,8 @@ def cooccurrence_graph(
     if k is not None and k < 1:
         raise GraphError(f"co-occurrence has k {k}, expected at least 1")
     sizes = [view.num_users, view.num_items]
-    key = f"partners-{content_hash(view.edge_index.cpu().numpy(), [kind, k, *sizes])}"
-    found = cached(view.cache_dir, key, lambda: _count(view, kind, k))
+    key = f"partners-{content_hash(view.edge_index.cpu().numpy(), [kind, k, share, *sizes])}"
+    found = cached(view.cache_dir, key, lambda: _count(view, kind, k, share))
     size, col, count = (torch.from_numpy(found[name]) for name in ("size", "col", "count"))
     row, col = torch.arange(len(size)).repeat_interleave(size), col.long()
     return torch.stack([row, col]), _weigh(row, col, count.float(), len(size), weights)
@@ -55,7 +57,7 @@ def item_partners(view: GraphView, k: int) -> tuple[Tensor, Tensor]:
     return view.freeze(f"item partners {k}", lambda clean: cooccurrence_graph(clean, "items", k=k))
 
 
-def _count(view: GraphView, kind: Kind, k: int | None) -> Arrays:
+def _count(view: GraphView, kind: Kind, k: int | None, share: bool) -> Arrays:
     import scipy.sparse
 
     users, items = view.edge_index.cpu().numpy()
@@ -63,6 +65,8 @@ def _count(view: GraphView, kind: Kind, k: int | None) -> Arrays:
     clicks = scipy.sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
     clicks.data[:] = 1  # a pair that was clicked twice is one partner
     partners = (clicks.T if kind == "items" else clicks).tocsr()
+    if share:
+        partners = partners.multiply(1 / np.sqrt(np.maximum(partners.sum(axis=0), 1))).tocsr()
     across = partners.T.tocsr()
     parts = []
     for start in range(0, partners.shape[0], _ROWS):
@@ -73,7 +77,7 @@ def _count(view: GraphView, kind: Kind, k: int | None) -> Arrays:
     row, col, count = (np.concatenate(column) for column in zip(*parts, strict=True))
     # Without a k there are millions of them: rows as their sizes and half the bytes for each partner.
     size = np.bincount(row, minlength=partners.shape[0])
-    return {"size": size, "col": col.astype(np.int32), "count": count.astype(np.int32)}
+    return {"size": size, "col": col.astype(np.int32), "count": count if share else count.astype(np.int32)}
 
 
 def _top(

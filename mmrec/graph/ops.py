@@ -135,13 +135,18 @@ def layer_outputs(matrix: SparseMatrix, x: Tensor, n_layers: int) -> list[Tensor
     for number in range(1, check_layers(n_layers) + 1):
         before, current = current, one_layer(matrix, current, number)
         if matrix.low_rank is None:
-            for change in matrix.inside:
-                current = change(current, number)
-            out.append(current)
+            current = out_of_layer = _changed(matrix, current, number)
         else:
             left, right = matrix.low_rank
-            out.append(left @ (right.T @ before))
+            out_of_layer = _changed(matrix, left @ (right.T @ before), number)
+        out.append(out_of_layer)
     return out
+
+
+def _changed(matrix: SparseMatrix, layer: Tensor, number: int) -> Tensor:
+    for change in matrix.inside:
+        layer = change(layer, number)
+    return layer
 
 
 def _layer_by_layer(matrix: SparseMatrix, x: Tensor, n_layers: int, readout: Readout) -> Tensor:

@@ -23,19 +23,34 @@ def scores(model: Recommender, view: GraphView) -> Array:
     return model.score(out, torch.arange(view.num_users)).double().numpy()
 
 
-@pytest.mark.parametrize(("k", "shrink"), [(1, 0.0), (2, 0.0), (100, 3.0)])
-def test_itemknn_by_hand(k: int, shrink: float) -> None:
+# With normalised users no small k: similarities are then equal up to rounding, and which is kept is chance.
+@pytest.mark.parametrize(
+    ("k", "shrink", "normalise_users"),
+    [
+        (1, 0.0, False),
+        (2, 0.0, False),
+        (100, 3.0, False),
+        (None, 3.0, False),
+        (None, 3.0, True),
+        (5, 0.0, True),
+    ],
+)
+def test_itemknn_by_hand(k: int | None, shrink: float, normalise_users: bool) -> None:
     view = tiny_view()
-    clicks = clicks_by_hand(view)
+    histories = clicks_by_hand(view)
+    clicks = histories
+    if normalise_users:
+        clicks = histories / np.maximum(np.linalg.norm(histories, axis=1, keepdims=True), 1)
     similar = np.zeros((6, 6))
     for i in range(6):
         for j in range(6):
-            root = np.sqrt(clicks[:, i].sum() * clicks[:, j].sum())
+            root = np.linalg.norm(clicks[:, i]) * np.linalg.norm(clicks[:, j])
             if i != j and root > 0:
                 similar[i, j] = clicks[:, i] @ clicks[:, j] / (root + shrink)
-        for j in sorted(range(6), key=lambda j: (-similar[i, j], j))[k:]:
+        for j in sorted(range(6), key=lambda j: (-similar[i, j], j))[len(similar) if k is None else k :]:
             similar[i, j] = 0
-    assert np.allclose(scores(ItemKNN(view, k=k, shrink=shrink), view), clicks @ similar.T, atol=1e-6)
+    model = ItemKNN(view, k=k, shrink=shrink, normalise_users=normalise_users)
+    assert np.allclose(scores(model, view), histories @ similar.T, atol=1e-6)
 
 
 def test_content_is_the_item_graphs() -> None:
