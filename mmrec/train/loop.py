@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation
+from mmrec.augment.drawing import draw
 from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError, TrainingError
 from mmrec.evaluate.evaluator import Scores
@@ -21,7 +22,6 @@ from mmrec.train.device import Device, Precision, runtime
 from mmrec.train.sampler import PairSampler, UserSampler
 from mmrec.train.stopping import EarlyStopping
 from mmrec.train.streams import seeded, stream
-
 
 class Log(Protocol):
     """Takes a row of numbers per epoch, as Lightning Fabric's loggers do."""
@@ -99,6 +99,7 @@ def fit(
 
     Raises:
         ConfigError: for an option out of its range, or a device that this machine lacks.
+        GraphError: if an augmentation changes the view it is given in place, or returns none.
         TrainingError: as soon as an epoch had a loss that is not finite, naming epoch, step and each loss.
     """
     _check_at_least(1, epochs=epochs, batch_size=batch_size, eval_every=eval_every)
@@ -116,6 +117,8 @@ def fit(
     sampler = kind(view, batch_size, negatives=model.n_negatives)
     sampling, augmenting = stream(seed, "sampling", where.device), stream(seed, "augment")
     stopping, history, best = EarlyStopping(patience), History(), _copy(model)
+    for one in auxiliary:
+        one.start(view)
 
     def descend(batch: Batch, seen: GraphView, factor: float = 1.0) -> dict[str, Tensor]:
         with where.autocast():
@@ -133,7 +136,7 @@ def fit(
         task = progress.add_task(type(model).__name__, total=epochs, note="")
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
-            seen = augment.at(epoch)(view, augmenting) if augment else view
+            seen = draw(augment.at(epoch), view, augmenting) if augment else view
             at_step = augment_step.at(epoch) if augment_step else None
             model.train()
             model.start_epoch(epoch)
@@ -141,7 +144,7 @@ def fit(
                 one.start_epoch(epoch, seen, augmenting)
             steps = []
             for step, batch in enumerate(sampler.epoch(sampling)):
-                shown = at_step(seen, augmenting) if at_step else seen
+                shown = draw(at_step, seen, augmenting) if at_step else seen
                 steps.append(descend(batch, shown))
                 if mirror_every and step % mirror_every == 0:
                     descend(batch, shown, -mirror_up)
