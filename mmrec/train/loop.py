@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,13 @@ from mmrec.graph.view import GraphView
 from mmrec.models.base import Batch, Recommender
 from mmrec.report.progress import bar
 from mmrec.train.device import Device, Precision, runtime
+from mmrec.train.probe import probe
 from mmrec.train.sampler import PairSampler, UserSampler
 from mmrec.train.stopping import EarlyStopping
 from mmrec.train.streams import seeded, stream
+
+logger = logging.getLogger("mmrec")
+
 
 class Log(Protocol):
     """Takes a row of numbers per epoch, as Lightning Fabric's loggers do."""
@@ -98,7 +103,8 @@ def fit(
         precision: `32-true`, or mixed precision by Lightning Fabric.
 
     Raises:
-        ConfigError: for an option out of its range, or a device that this machine lacks.
+        ConfigError: for an option out of its range, a device that this machine lacks, or views to contrast
+            that are the same for this model (see `probe`, which warns of augmentations without an effect).
         GraphError: if an augmentation changes the view it is given in place, or returns none.
         TrainingError: as soon as an epoch had a loss that is not finite, naming epoch, step and each loss.
     """
@@ -111,12 +117,16 @@ def fit(
     trained = [part.to(where.device) for part in (model, *auxiliary)]
     parameters = [weight for part in trained for weight in part.parameters() if weight.requires_grad]
     if not any(weight.requires_grad for weight in model.parameters()):
+        if augment or augment_step or auxiliary:
+            unused = "augmentations and auxiliary losses have no part in it"
+            logger.warning("%s has no parameters and is not trained: %s", type(model).__name__, unused)
         return History()
     optimizer = where.adam(parameters, lr=lr, weight_decay=weight_decay, decoupled=decoupled)
     kind = UserSampler if model.batches == "users" else PairSampler
     sampler = kind(view, batch_size, negatives=model.n_negatives)
     sampling, augmenting = stream(seed, "sampling", where.device), stream(seed, "augment")
     stopping, history, best = EarlyStopping(patience), History(), _copy(model)
+    probe(model, view, sampler, augment, augment_step, auxiliary, epochs=epochs, seed=seed)
     for one in auxiliary:
         one.start(view)
 
