@@ -94,8 +94,9 @@ def fit(
         weight_decay: Adam's.
         decoupled: take weight decay off the weights instead of adding it to the gradient (AdamW).
         mirror_every: Mirror Gradient (Zhong et al. 2024), towards flat minima: every so many steps, after the
-            step down, the batch's loss is taken anew and a step of `mirror_up` times it goes up again; 0
-            never does, the paper's is 3.
+            step, the batch's loss is taken anew and Adam makes one more step with its gradient times
+            -`mirror_up`, as MMRec's code does. The paper's step goes up; Adam's averages still hold the steps
+            down, so that this one mostly goes on down, by less. 0 never does, the paper's is 3.
         mirror_up: see mirror_every, the paper's alpha_2 over alpha_1.
         patience: evaluations without a new best that are put up with; training stops at the one after.
         eval_every: epochs between evaluations.
