@@ -37,8 +37,10 @@ class Helpers:
         }
         contrast = make(Contrast, augment.contrast) if augment.contrast else None
         how = {"contrast": contrast, "redraw": augment.redraw, "against": augment.against}
-        if contrast and not made["views"]:
-            raise ConfigError("augment.contrast is set and augment.views is not; name augmentations there")
+        for name, default in (("contrast", None), ("redraw", "step"), ("against", "view")):
+            if augment[name] != default and not made["views"]:
+                found = f"augment.{name} is set and augment.views is not"
+                raise ConfigError(f"{found}; name augmentations there")
         return cls(**made, contrast=how, auxiliary=options.auxiliary)
 
     def arguments(self, view: GraphView) -> dict[str, Any]:

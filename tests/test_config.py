@@ -458,3 +458,11 @@ def test_view_contrast_is_an_auxiliary_loss_like_others(small: str) -> None:
 def test_a_contrast_without_views_is_refused(small: str) -> None:
     with pytest.raises(MMRecError, match=r"augment.contrast is set and augment.views is not"):
         run(parse(["--config", small, "--augment.contrast", "InfoNCE"]))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("contrast", "InfoNCE"), ("redraw", "epoch"), ("against", "clean")]
+)
+def test_what_is_said_of_views_without_any_is_refused(option: str, value: str, small: str) -> None:
+    with pytest.raises(MMRecError, match=rf"augment.{option} is set and augment.views is not; name augment"):
+        run(parse(["--config", small, f"--augment.{option}", value]))

@@ -122,10 +122,11 @@ def test_a_package_outside_works_from_a_config(outside: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["model"] == "LightGCN"
     assert list(metrics["compare"]) == ["LightGCN-2", "FREEDOM"], "theirs and ours are two"
-    # the augmentation: once per epoch, of the main model only, its option as the config says
+    # the augmentation: once per epoch, of the main model only, its option as the config says; and before
+    # training once with EdgeDrop after it and once without
     clicks = sum(label == 0 for label in shop.label.values())
     calls = (outside / "work" / "calls.txt").read_text(encoding="utf-8").splitlines()
-    assert calls == [f"0.75 {clicks}"] * 3
+    assert calls == [f"0.75 {clicks}"] * (2 + 3)
     # the model: its own option and the one it hands on
     checkpoint = load_checkpoint(run / "checkpoint.pt")
     assert checkpoint.class_path == "their_shop.model.LightGCN"

@@ -11,11 +11,16 @@ from torch.nn.functional import normalize
 
 from mmrec.augment.embedding_noise import check_scale
 from mmrec.auxiliary.base import Auxiliary
+from mmrec.errors import ConfigError
 from mmrec.graph.view import GraphView
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
 
+_PENALTIES = {"l2"}  # losses that are no ranking: moved features must not lift them
 
-def adversarial_view(view: GraphView, loss: Callable[[GraphView], Tensor], epsilon: float) -> GraphView:
+
+def adversarial_view(
+    view: GraphView, loss: Callable[[GraphView], Tensor], epsilon: float, *, who: str = "the model"
+) -> GraphView:
     """The view with each item's features moved by `epsilon` in the direction that raises the loss most.
 
     An item's direction is that of the loss's gradient over all modalities together (AMR, Tang et al. 2020,
@@ -25,11 +30,18 @@ def adversarial_view(view: GraphView, loss: Callable[[GraphView], Tensor], epsil
         view: the view to disturb.
         loss: of a view.
         epsilon: length of the step.
+        who: whose loss it is, for the error.
+
+    Raises:
+        ConfigError: if the loss does not look at the view's features.
     """
     start = {name: rows.detach().clone().requires_grad_() for name, rows in view.features.items()}
     with torch.enable_grad():
         value = loss(view.changed(features=start))
         found = torch.autograd.grad(value, list(start.values()), allow_unused=True)
+    if all(gradient is None for gradient in found):
+        reason = f"the ranking loss of {who} does not look at the view's features as it is set"
+        raise ConfigError(f"{reason}, so that no adversary can move them; choose a model that reads them")
     gradients = [
         torch.zeros_like(rows) if gradient is None else gradient
         for rows, gradient in zip(start.values(), found, strict=True)
@@ -43,10 +55,11 @@ def adversarial_view(view: GraphView, loss: Callable[[GraphView], Tensor], epsil
 
 
 class AdversarialFeature(Auxiliary):
-    """The model's own losses once more, on features that an adversary has moved (AMR, eq. 7-9).
+    """The model's ranking loss once more, on features that an adversary has moved (AMR, eq. 7-9).
 
-    For any model that reads its features from the view, so not for `trainable_features: true`. A step costs
-    about three times as much.
+    That is all its losses but `l2`. For any model that reads its features from the view in every step, so not
+    for `trainable_features: true`, and not for LightGCN, MMHCL or LATTICE, which say so in the first step. A
+    step costs about three times as much.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"features"})
@@ -70,10 +83,15 @@ class AdversarialFeature(Auxiliary):
     def losses(
         self, model: Recommender, view: GraphView, out: Embeddings, batch: Batch, rng: torch.Generator
     ) -> dict[str, Tensor]:
-        """`adversarial`: the sum of the model's losses on the moved features."""
+        """`adversarial`: the sum of the model's losses but `l2` on the moved features.
+
+        Raises:
+            ConfigError: if these do not look at the view's features.
+        """
 
         def loss(moved: GraphView) -> Tensor:
             losses = model.losses(model.embed_in_training(moved, batch.rng), batch, moved)
-            return torch.stack(list(losses.values())).sum()
+            return torch.stack([value for name, value in losses.items() if name not in _PENALTIES]).sum()
 
-        return {"adversarial": self.weight * loss(adversarial_view(view, loss, self.epsilon))}
+        moved = adversarial_view(view, loss, self.epsilon, who=type(model).__name__)
+        return {"adversarial": self.weight * loss(moved)}

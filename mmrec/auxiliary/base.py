@@ -21,6 +21,9 @@ class Auxiliary(nn.Module, ABC):
 
     needs: ClassVar[frozenset[Part]] = frozenset()  # parts of a view that it cannot do without
 
+    def start(self, clean: GraphView) -> None:
+        """Called once, before the first epoch, with the clean view on the device of training."""
+
     def start_epoch(self, epoch: int, view: GraphView, rng: torch.Generator) -> None:
         """Called before the first step of each epoch, from 1, with the epoch's view and chance (CPU)."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmrec.augment.base import check_rate
+from mmrec.augment.embedding_noise import check_scale
 from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError
 from mmrec.graph.interest import history_features
@@ -58,7 +59,8 @@ class RLMRec(Auxiliary):
         if modality is not None and modality not in view.features:
             known = ", ".join(view.features)
             raise ConfigError(f"RLMRec.modality is '{modality}', expected one of {known}")
-        self.how, self.weight, self.temperature = how, weight, temperature
+        self.how, self.weight = how, check_scale("RLMRec.weight", weight)
+        self.temperature = temperature
         self.mask, self.num_users = check_rate("RLMRec.mask", mask), view.num_users
         names = [*view.features] if modality is None else [modality]
         users = torch.cat([history_features(view, name)[0] for name in names], dim=1)

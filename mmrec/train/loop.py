@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation
+from mmrec.augment.drawing import draw
 from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError, TrainingError
 from mmrec.evaluate.evaluator import Scores
@@ -18,9 +20,12 @@ from mmrec.graph.view import GraphView
 from mmrec.models.base import Batch, Recommender
 from mmrec.report.progress import bar
 from mmrec.train.device import Device, Precision, runtime
+from mmrec.train.probe import probe
 from mmrec.train.sampler import PairSampler, UserSampler
 from mmrec.train.stopping import EarlyStopping
 from mmrec.train.streams import seeded, stream
+
+logger = logging.getLogger("mmrec")
 
 
 class Log(Protocol):
@@ -89,8 +94,9 @@ def fit(
         weight_decay: Adam's.
         decoupled: take weight decay off the weights instead of adding it to the gradient (AdamW).
         mirror_every: Mirror Gradient (Zhong et al. 2024), towards flat minima: every so many steps, after the
-            step down, the batch's loss is taken anew and a step of `mirror_up` times it goes up again; 0
-            never does, the paper's is 3.
+            step, the batch's loss is taken anew and Adam makes one more step with its gradient times
+            -`mirror_up`, as MMRec's code does. The paper's step goes up; Adam's averages still hold the steps
+            down, so that this one mostly goes on down, by less. 0 never does, the paper's is 3.
         mirror_up: see mirror_every, the paper's alpha_2 over alpha_1.
         patience: evaluations without a new best that are put up with; training stops at the one after.
         eval_every: epochs between evaluations.
@@ -98,7 +104,9 @@ def fit(
         precision: `32-true`, or mixed precision by Lightning Fabric.
 
     Raises:
-        ConfigError: for an option out of its range, or a device that this machine lacks.
+        ConfigError: for an option out of its range, a device that this machine lacks, or views to contrast
+            that are the same for this model (see `probe`, which warns of augmentations without an effect).
+        GraphError: if an augmentation changes the view it is given in place, or returns none.
         TrainingError: as soon as an epoch had a loss that is not finite, naming epoch, step and each loss.
     """
     _check_at_least(1, epochs=epochs, batch_size=batch_size, eval_every=eval_every)
@@ -110,12 +118,18 @@ def fit(
     trained = [part.to(where.device) for part in (model, *auxiliary)]
     parameters = [weight for part in trained for weight in part.parameters() if weight.requires_grad]
     if not any(weight.requires_grad for weight in model.parameters()):
+        if augment or augment_step or auxiliary:
+            unused = "augmentations and auxiliary losses have no part in it"
+            logger.warning("%s has no parameters and is not trained: %s", type(model).__name__, unused)
         return History()
     optimizer = where.adam(parameters, lr=lr, weight_decay=weight_decay, decoupled=decoupled)
     kind = UserSampler if model.batches == "users" else PairSampler
     sampler = kind(view, batch_size, negatives=model.n_negatives)
     sampling, augmenting = stream(seed, "sampling", where.device), stream(seed, "augment")
     stopping, history, best = EarlyStopping(patience), History(), _copy(model)
+    probe(model, view, sampler, augment, augment_step, auxiliary, epochs=epochs, seed=seed)
+    for one in auxiliary:
+        one.start(view)
 
     def descend(batch: Batch, seen: GraphView, factor: float = 1.0) -> dict[str, Tensor]:
         with where.autocast():
@@ -133,7 +147,7 @@ def fit(
         task = progress.add_task(type(model).__name__, total=epochs, note="")
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
-            seen = augment.at(epoch)(view, augmenting) if augment else view
+            seen = draw(augment.at(epoch), view, augmenting) if augment else view
             at_step = augment_step.at(epoch) if augment_step else None
             model.train()
             model.start_epoch(epoch)
@@ -141,7 +155,7 @@ def fit(
                 one.start_epoch(epoch, seen, augmenting)
             steps = []
             for step, batch in enumerate(sampler.epoch(sampling)):
-                shown = at_step(seen, augmenting) if at_step else seen
+                shown = draw(at_step, seen, augmenting) if at_step else seen
                 steps.append(descend(batch, shown))
                 if mirror_every and step % mirror_every == 0:
                     descend(batch, shown, -mirror_up)

@@ -59,6 +59,14 @@ class PairSampler:
         users, items = self.pairs[:, torch.randperm(self.pairs.shape[1], generator=rng, device=device)]
         yield from self._batches(users, items, rng)
 
+    def sample(self, rng: torch.Generator) -> Batch:
+        """One batch beside the epochs, of pairs drawn with replacement."""
+        count = self.pairs.shape[1]
+        size = (min(self.batch_size, count),)
+        places = torch.randint(count, size, generator=rng, device=self.pairs.device)
+        users, items = self.pairs[:, places]
+        return next(self._batches(users, items, rng))
+
     def _batches(self, users: Tensor, items: Tensor, rng: torch.Generator) -> Iterator[Batch]:
         all_negatives = self.draw_negatives(users, rng) if self.negatives == 1 else None
         for start in range(0, len(users), self.batch_size):

@@ -18,13 +18,17 @@ from mmrec.auxiliary.adversarial_feature import AdversarialFeature, adversarial_
 from mmrec.auxiliary.base import Auxiliary
 from mmrec.auxiliary.rlmrec import RLMRec
 from mmrec.auxiliary.view_contrast import ViewContrast
-from mmrec.errors import ConfigError
+from mmrec.errors import ConfigError, MMRecError
+from mmrec.evaluate.evaluator import Scores
 from mmrec.graph.view import GraphView
 from mmrec.losses.contrast import AlignUniform, InfoNCE
+from mmrec.models.amr import AMR
 from mmrec.models.base import Batch, Embeddings, Recommender
 from mmrec.models.bm3 import BM3
 from mmrec.models.freedom import FREEDOM
+from mmrec.models.lattice import LATTICE
 from mmrec.models.lightgcn import LightGCN
+from mmrec.models.mmhcl import MMHCL
 from mmrec.models.rearm import REARM
 from mmrec.models.vbpr import VBPR
 from mmrec.plugins import known
@@ -75,6 +79,53 @@ def test_lightgcls_contrast_is_with_the_clean_graph() -> None:
         for a, b, some in zip(low, clean, (SOME_USERS, SOME_ITEMS), strict=True)
     )
     assert float(loss_of(one, model, view)["contrast"].detach()) == pytest.approx(expected)
+
+
+class Noted(InfoNCE):
+    """Keeps what it compares."""
+
+    def __init__(self, over: Any = "batch") -> None:
+        super().__init__(weight=0.0, over=over)
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
+        self.seen.append((first.detach().clone(), second.detach().clone()))
+        return super().__call__(first, second, everybody)
+
+
+class Embedding(LightGCN):
+    """Notes what it embeds."""
+
+    def __init__(self, view: GraphView) -> None:
+        super().__init__(view, dim=3, n_layers=2)
+        self.embedded: list[GraphView] = []
+
+    def embed_in_training(self, view: GraphView, rng: torch.Generator) -> Embeddings:
+        self.embedded.append(view)
+        return super().embed_in_training(view, rng)
+
+
+@pytest.mark.parametrize("over", ["batch", "all"])
+@pytest.mark.parametrize("when", ["augment", "augment_step", "neither"])
+def test_the_clean_graph_is_clean_where_the_epochs_is_augmented(when: str, over: Any) -> None:
+    """One step with lr 0: the second of the two is the clean graph's embeddings, whatever the step sees."""
+    view = tiny_view()
+    torch.manual_seed(0)
+    model, contrast = Embedding(view), Noted(over)
+    made = ViewContrast(view, augmentation=EdgeDrop(0.3), contrast=contrast, against="clean")
+    asked: dict[str, Any] = {} if when == "neither" else {when: EdgeDrop(0.5)}
+    options = {"epochs": 1, "lr": 0.0, "batch_size": 100, "device": "cpu", "auxiliary": [made], "seed": 2}
+    fit(model, view, lambda *_: Scores({"recall@20": 1.0}, 1, 0, 0), **options, **asked)
+    clean = LightGCN.embed_in_training(model, view, rng())
+    with_clicks = view.edge_index[0].unique(), view.edge_index[1].unique()
+    for (_, second), rows, some in zip(contrast.seen, (clean.users, clean.items), with_clicks, strict=True):
+        assert torch.allclose(second, rows[some], atol=1e-6)
+    seen, drawn, *rest = model.embedded
+    assert (seen is view) is (when == "neither")
+    assert not torch.equal(drawn.edge_index, seen.edge_index)
+    assert [one is view for one in rest] == ([] if when == "neither" else [True]), (
+        "embedded only if it has to be"
+    )
 
 
 def test_views_are_drawn_as_often_as_asked() -> None:
@@ -145,7 +196,10 @@ def test_adversarial_features_beside_a_model() -> None:
     torch.manual_seed(0)
     model = VBPR(view, dim=4)
     nothing = AdversarialFeature(view, epsilon=0.0, weight=0.5)
-    own = sum(model.losses(model.embed(view), batch(), view).values(), torch.zeros(()))
+    losses = model.losses(model.embed(view), batch(), view)
+    assert losses.keys() == {"bpr", "l2"}
+    own = losses["bpr"]  # the penalty is the model's own matter, once
+    assert float(losses["l2"].detach()) > 0
     assert float(loss_of(nothing, model, view)["adversarial"].detach()) == pytest.approx(
         0.5 * float(own.detach())
     )
@@ -153,6 +207,47 @@ def test_adversarial_features_beside_a_model() -> None:
     assert float(moved.detach()) > 0.5 * float(own.detach())
     moved.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("make", [VBPR, FREEDOM, AMR])
+def test_items_outside_the_batch_are_not_moved(make: Callable[..., Recommender]) -> None:
+    view = tiny_view()
+    torch.manual_seed(0)
+    model, seen = make(view, dim=8), []
+
+    def noted(out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
+        seen.append(view)
+        return type(model).losses(model, out, batch, view)
+
+    model.losses = noted  # type: ignore[method-assign]
+    some = Batch(torch.tensor([0, 1]), torch.tensor([3, 1]), torch.tensor([2, 2]), rng(5))
+    AdversarialFeature(view, epsilon=0.3).losses(model, view, model.embed(view), some, rng(7))
+    _, moved = seen
+    for name, rows in view.features.items():
+        changed = (moved.features[name] != rows).any(dim=1)
+        assert changed.nonzero().flatten().tolist() == [1, 2, 3], name
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (LightGCN, {}),
+        (MMHCL, {}),
+        (LATTICE, {}),
+        (BM3, {"trainable_features": True}),
+        (FREEDOM, {"trainable_features": True}),
+    ],
+)
+def test_features_that_the_ranking_does_not_look_at_are_refused(
+    make: Callable[..., Recommender], options: dict[str, Any]
+) -> None:
+    """LATTICE has looked at them in the epoch's first pass, which made its graph."""
+    view = planted_blocks().data.train
+    model = make(view, dim=8, **options)
+    expected = f"the ranking loss of {type(model).__name__} does not look at the view's features as it is set"
+    scores = Scores({"recall@20": 1.0}, 1, 0, 0)
+    with pytest.raises(ConfigError, match=expected):
+        fit(model, view, lambda *_: scores, epochs=1, auxiliary=[AdversarialFeature(view)], device="cpu")
 
 
 def profiles(view: GraphView) -> Array:
@@ -215,12 +310,17 @@ def test_rlmrec_says_what_does_not_fit() -> None:
         loss_of(RLMRec(view, dim=8, how="generative"), VBPR(view, dim=4), view)
     with pytest.raises(ConfigError, match=r"RLMRec.modality is 'sound', expected one of image, text"):
         RLMRec(view, modality="sound")
+    for bad in (-1.0, float("nan")):
+        with pytest.raises(
+            MMRecError, match=rf"RLMRec.weight is {bad}, expected a finite number of at least 0"
+        ):
+            RLMRec(view, weight=bad)
 
 
-def train(*auxiliary: Auxiliary, **options: Any) -> LightGCN:
+def train(*auxiliary: Auxiliary, kind: type[Recommender] = LightGCN, **options: Any) -> Recommender:
     data = planted_blocks().data
     torch.manual_seed(0)
-    model = LightGCN(data.train, dim=8)
+    model = kind(data.train, dim=8)  # type: ignore[call-arg]
     settings = {"epochs": 3, "batch_size": 64, "lr": 0.02, "device": "cpu", **options}
     fit(
         model,
@@ -233,6 +333,10 @@ def train(*auxiliary: Auxiliary, **options: Any) -> LightGCN:
     return model
 
 
+def weights(model: Recommender) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
 @pytest.mark.parametrize("kind", known(Auxiliary).values(), ids=lambda kind: kind.__name__)  # type: ignore[type-abstract]
 def test_the_loop_trains_them_along_and_weight_zero_is_none(kind: type[Auxiliary]) -> None:
     view = planted_blocks().data.train
@@ -241,22 +345,23 @@ def test_the_loop_trains_them_along_and_weight_zero_is_none(kind: type[Auxiliary
         options = {"augmentation": EmbeddingNoise(0.3), "contrast": InfoNCE(weight=1.0)}
     made = kind(view, **options)
     before = [parameter.detach().clone() for parameter in made.parameters()]
-    plain, helped = train(), train(made)
-    assert not torch.equal(plain.table, helped.table)
+    model = VBPR if kind is AdversarialFeature else LightGCN  # which has to read features
+    plain, helped = weights(train(kind=model)), weights(train(made, kind=model))
+    assert not torch.equal(plain, helped)
     for parameter, old in zip(made.parameters(), before, strict=True):
         assert not torch.equal(parameter, old)
     if kind is ViewContrast:
         nothing = kind(view, augmentation=EmbeddingNoise(0.3), contrast=InfoNCE(weight=0.0))
     else:
         nothing = kind(view, **{**options, "weight": 0.0})
-    assert torch.allclose(train(nothing).table, plain.table, atol=1e-6)
+    assert torch.allclose(weights(train(nothing, kind=model)), plain, atol=1e-6)
 
 
 def test_augmentations_at_each_step_are_drawn_from_the_augment_stream() -> None:
-    plain = train()
-    stepped = train(augment_step=EmbeddingNoise(0.5))
-    assert torch.equal(stepped.table, train(augment_step=EmbeddingNoise(0.5)).table)
-    assert not torch.equal(stepped.table, plain.table)
+    plain = weights(train())
+    stepped = weights(train(augment_step=EmbeddingNoise(0.5)))
+    assert torch.equal(stepped, weights(train(augment_step=EmbeddingNoise(0.5))))
+    assert not torch.equal(stepped, plain)
 
 
 def test_a_models_own_embeddings_are_what_is_saved() -> None:

@@ -1,0 +1,139 @@
+"""Drawing from augmentations, wherever they come from: what goes in stays, what comes out is a view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from mmrec.augment.base import Augmentation, Compose
+from mmrec.errors import GraphError
+from mmrec.graph.view import GraphView
+
+# What a view holds, as one would say it, and the fields that hold it.
+GROUPS = {
+    "clicks": ("edge_index", "edge_weight"),
+    "item graph": ("item_edge_index", "item_edge_weight"),
+    "features": ("features", "present"),
+    "propagation": ("inside", "layers", "low_rank"),
+}
+
+
+def parts_of(augmentation: Augmentation) -> list[Augmentation]:
+    """The steps of a `Compose`, and of those within it; any other augmentation alone."""
+    if type(augmentation) is not Compose:
+        return [augmentation]
+    return [part for step in augmentation.steps for part in parts_of(step)]
+
+
+def draw(augmentation: Augmentation, view: GraphView, rng: torch.Generator) -> GraphView:
+    """`augmentation(view, rng)`, checked.
+
+    Raises:
+        GraphError: naming the augmentation that returned something else than a view, or changed the given
+            one in place, which evaluation and sampling would see.
+    """
+    return _draw(augmentation, view, rng, _Marks(view))
+
+
+def draw_pair(
+    augmentation: Augmentation, view: GraphView, rng: torch.Generator
+) -> tuple[GraphView, GraphView]:
+    """`augmentation.pair(view, rng)`, checked as in `draw`."""
+    return _draw_pair(augmentation, view, rng, _Marks(view))
+
+
+def changed_groups(first: GraphView, second: GraphView) -> list[str]:
+    """The `GROUPS` in which two views are not the same."""
+    return [
+        name
+        for name, fields in GROUPS.items()
+        if any(not _same(getattr(first, field), getattr(second, field)) for field in fields)
+    ]
+
+
+class _Marks:
+    """Which tensors a view holds, and how often each was written to; copies no number."""
+
+    def __init__(self, view: GraphView) -> None:
+        self.view, self.found = view, self._now(view)
+
+    @staticmethod
+    def _now(view: GraphView) -> dict[str, tuple[Tensor, int]]:
+        # The tensors themselves, as the number of one that is gone may be given to another.
+        return {
+            name: (tensor, 0 if tensor.is_inference() else tensor._version) for name, tensor in _tensors(view)
+        }
+
+    def check(self, part: Augmentation, made: object) -> GraphView:
+        """What an augmentation made, if it is a view and the marked one is what it was."""
+        name, now = type(part).__name__, self._now(self.view)
+        if not isinstance(made, GraphView):
+            raise GraphError(f"{name} returned {type(made).__name__}, expected a GraphView; see view.changed")
+        none = (None, 0)
+        changed = [
+            field
+            for field in {**self.found, **now}
+            if (one := self.found.get(field, none))[0] is not (other := now.get(field, none))[0]
+            or one[1] != other[1]
+        ]
+        if changed:
+            advice = "return a new view, as view.changed makes it"
+            raise GraphError(
+                f"{name} changed {', '.join(changed)} of the view it was given in place; {advice}"
+            )
+        return made
+
+
+def _draw(augmentation: Augmentation, view: GraphView, rng: torch.Generator, marks: _Marks) -> GraphView:
+    for part in parts_of(augmentation):
+        view = marks.check(part, part(view, rng))
+    return view
+
+
+def _draw_pair(
+    augmentation: Augmentation, view: GraphView, rng: torch.Generator, marks: _Marks
+) -> tuple[GraphView, GraphView]:
+    if type(augmentation) is not Compose:
+        first, second = augmentation.pair(view, rng)
+        return marks.check(augmentation, first), marks.check(augmentation, second)
+    first = second = view
+    for number, step in enumerate(augmentation.steps):  # in the order of Compose.pair
+        if number == 0:
+            first, second = _draw_pair(step, view, rng, marks)
+        else:
+            first, second = _draw(step, first, rng, marks), _draw(step, second, rng, marks)
+    return first, second
+
+
+def _tensors(view: GraphView) -> Iterator[tuple[str, Tensor]]:
+    for name in ("edge_index", "edge_weight", "item_edge_index", "item_edge_weight"):
+        if (tensor := getattr(view, name)) is not None:
+            yield name, tensor
+    for field in ("features", "present"):
+        for name, tensor in getattr(view, field).items():
+            yield f"{field}['{name}']", tensor
+    for number, tensor in enumerate(view.low_rank or ()):
+        yield f"low_rank[{number}]", tensor
+    for number, layer in enumerate(view.layers):
+        for name, tensor in _tensors(layer):
+            yield f"layers[{number}].{name}", tensor
+
+
+def _same(first: object, second: object) -> bool:
+    if first is second:
+        return True
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape == second.shape and torch.equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and _all_same(first.values(), second.values())
+    if isinstance(first, GraphView) and isinstance(second, GraphView):
+        return not changed_groups(first, second)
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and _all_same(first, second)
+    return type(first) is type(second) and not isinstance(first, Tensor) and bool(first == second)
+
+
+def _all_same(first: Iterable[object], second: Iterable[object]) -> bool:
+    return all(_same(one, other) for one, other in zip(first, second, strict=True))
