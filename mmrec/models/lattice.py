@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar, Literal
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,9 @@ class LATTICE(Recommender):
 
     S = keep S0 + (1 - keep) Lap(sum_m a_m S_m): kNN graphs of the raw features, frozen, and of the projected
     ones, learned; a = softmax of trained weights (eq. 3-10). The learned graph is made with gradients in the
-    first step of each epoch and reused without in the others, as released; evaluation makes it anew.
+    first step of each epoch and reused without in the others, as released; evaluation makes it anew. A view
+    with features of its own has a graph of its own, made when it is first seen: in each step, where such
+    views are drawn for each step.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"features"})
@@ -72,39 +75,46 @@ class LATTICE(Recommender):
         self.table = embedding_table((view.num_users, view.num_items), dim, init)
         self.projection = ModalityProjection(view, dim, trainable_features=trainable_features)
         self.shares = nn.Parameter(torch.zeros(len(view.features)))
-        self._learned: SparseMatrix | None = None
+        self._learned: list[
+            tuple[tuple[ref[Tensor], ...], SparseMatrix]
+        ] = []  # by features that it is made of
         for name in view.features:
             self._frozen(view, name)
 
     def start_epoch(self, epoch: int) -> None:
         """The graph is to be learned anew."""
-        self._learned = None
+        self._learned = []
 
     def embed(self, view: GraphView) -> Embeddings:
         """With a graph of now, differentiable."""
-        index, weight = self._graph(view)
-        near = self._items()
-        for _ in range(self.n_item_layers):
-            near = gather_messages(index, weight, near)
-        return self._read_out(view, near)
+        return self._along(view, self._graph(view))
 
     def embed_in_training(self, view: GraphView, rng: torch.Generator) -> Embeddings:
-        """With this epoch's graph."""
-        if self._learned is None:
-            out = self.embed(view)
-            with torch.no_grad():
-                index, weight = self._graph(view)
-            shape = (self.num_items, self.num_items)
-            self._learned = sparse_matrix(index[0], index[1], weight, shape, backend=view.backend)
-            return out
-        near = smooth(self._learned, self._items(), n_layers=self.n_item_layers, readout="last")
-        return self._read_out(view, near)
+        """With this epoch's graph of the view's features."""
+        rows = [] if self.projection.tables or self.keep == 1 else [*view.features.values()]
+        self._learned = [one for one in self._learned if all(known() is not None for known in one[0])]
+        for known, matrix in self._learned:
+            if all(one() is other for one, other in zip(known, rows, strict=True)):
+                near = smooth(matrix, self._items(), n_layers=self.n_item_layers, readout="last")
+                return self._read_out(view, near)
+        index, weight = self._graph(view)
+        shape = (self.num_items, self.num_items)
+        matrix = sparse_matrix(index[0], index[1], weight.detach(), shape, backend=view.backend)
+        self._learned.append((tuple(ref(one) for one in rows), matrix))
+        return self._along(view, (index, weight))
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`bpr` and `l2`, both on the propagated rows."""
         rows = out.rows(batch)
         penalty = self.reg * l2([rows.users, rows.items, rows.negatives])
         return {"bpr": bpr_loss(rows.users, rows.items - rows.negatives), "l2": penalty}
+
+    def _along(self, view: GraphView, edges: Edges) -> Embeddings:
+        """Over a graph with gradients."""
+        near = self._items()
+        for _ in range(self.n_item_layers):
+            near = gather_messages(*edges, near)
+        return self._read_out(view, near)
 
     def _items(self) -> Tensor:
         return torch.split(self.table, [self.num_users, self.num_items])[1]

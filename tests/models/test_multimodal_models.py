@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from mmrec.augment.feature_mask import FeatureMask
 from mmrec.errors import ConfigError
+from mmrec.graph.view import GraphView
 from mmrec.losses.uniformity import uniformity
 from mmrec.models.alpharec import AlphaRec
 from mmrec.models.amr import AMR
@@ -158,6 +160,30 @@ def test_lattice_learns_its_graph_in_the_first_step_of_an_epoch() -> None:
     assert torch.allclose(seen[0], seen[1])  # the same graph, found again without gradients
     assert not torch.allclose(seen[1], seen[2])
     assert torch.allclose(model.embed(VIEW).users, out.users)
+
+
+def test_lattice_makes_a_graph_once_for_an_epoch_and_its_features() -> None:
+    view = tiny_view()
+    for options, made in (({}, [1, 0, 0, 1, 1, 0]), ({"trainable_features": True}, [1, 0, 0, 0, 0, 0])):
+        model = LATTICE(view, dim=3, k=3, keep=0.1, **options)  # type: ignore[arg-type]
+        model.start_epoch(1)
+        first, second = FeatureMask(0.5).pair(view, rng(1))
+        graph, calls, found, out = model._graph, [], [], []
+
+        def counted(view: GraphView, graph: Any = graph, calls: Any = calls) -> Any:
+            calls.append(1)
+            return graph(view)
+
+        model._graph = counted  # type: ignore[method-assign]
+        for one in (view, view, view.with_edges(torch.arange(5)), first, second, first):
+            out.append(model.embed_in_training(one, rng()).items)
+            found.append(len(calls) - sum(found))
+        assert found == made
+        assert torch.allclose(out[3], out[4], atol=1e-4) is bool(options)  # two masks, two graphs
+        assert torch.allclose(out[3], out[5], atol=1e-6)
+        del first, second, one, out
+        model.embed_in_training(view, rng())
+        assert len(model._learned) == 1  # what is gone takes no memory
 
 
 def blocks_by_hand(
