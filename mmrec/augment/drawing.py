@@ -41,7 +41,7 @@ def draw_pair(
     augmentation: Augmentation, view: GraphView, rng: torch.Generator
 ) -> tuple[GraphView, GraphView]:
     """`augmentation.pair(view, rng)`, checked as in `draw`."""
-    return _draw_pair(augmentation, view, rng, _Marks(view))
+    return _draw_pair_of(augmentation, view, view, rng, _Marks(view))
 
 
 def changed_groups(first: GraphView, second: GraphView) -> list[str]:
@@ -92,18 +92,12 @@ def _draw(augmentation: Augmentation, view: GraphView, rng: torch.Generator, mar
     return view
 
 
-def _draw_pair(
-    augmentation: Augmentation, view: GraphView, rng: torch.Generator, marks: _Marks
+def _draw_pair_of(
+    augmentation: Augmentation, first: GraphView, second: GraphView, rng: torch.Generator, marks: _Marks
 ) -> tuple[GraphView, GraphView]:
-    if type(augmentation) is not Compose:
-        first, second = augmentation.pair(view, rng)
-        return marks.check(augmentation, first), marks.check(augmentation, second)
-    first = second = view
-    for number, step in enumerate(augmentation.steps):  # in the order of Compose.pair
-        if number == 0:
-            first, second = _draw_pair(step, view, rng, marks)
-        else:
-            first, second = _draw(step, first, rng, marks), _draw(step, second, rng, marks)
+    for part in parts_of(augmentation):
+        first, second = part.pair_of(first, second, rng)
+        first, second = marks.check(part, first), marks.check(part, second)
     return first, second
 
 

@@ -26,7 +26,6 @@ from mmrec.models.amr import AMR
 from mmrec.models.base import Batch, Embeddings, Recommender
 from mmrec.models.bm3 import BM3
 from mmrec.models.freedom import FREEDOM
-from mmrec.models.lattice import LATTICE
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.mmhcl import MMHCL
 from mmrec.models.rearm import REARM
@@ -233,7 +232,6 @@ def test_items_outside_the_batch_are_not_moved(make: Callable[..., Recommender])
     [
         (LightGCN, {}),
         (MMHCL, {}),
-        (LATTICE, {}),
         (BM3, {"trainable_features": True}),
         (FREEDOM, {"trainable_features": True}),
     ],
@@ -241,7 +239,6 @@ def test_items_outside_the_batch_are_not_moved(make: Callable[..., Recommender])
 def test_features_that_the_ranking_does_not_look_at_are_refused(
     make: Callable[..., Recommender], options: dict[str, Any]
 ) -> None:
-    """LATTICE has looked at them in the epoch's first pass, which made its graph."""
     view = planted_blocks().data.train
     model = make(view, dim=8, **options)
     expected = f"the ranking loss of {type(model).__name__} does not look at the view's features as it is set"

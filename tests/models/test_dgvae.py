@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmrec.augment.edge_drop import EdgeDrop
-from mmrec.auxiliary.adversarial_feature import AdversarialFeature
+from mmrec.augment.node_drop import NodeDrop
 from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.errors import ConfigError
 from mmrec.models.dgvae import DGVAE, _Chance, _mixture
@@ -125,10 +125,10 @@ def test_kl_weight_grows_with_the_steps_up_to_its_cap() -> None:
 
 
 def test_a_step_is_one_step_of_the_annealing_whatever_helps_it() -> None:
-    """Two more forward passes for views, two and two losses for an adversary."""
+    """Two more forward passes for views."""
     view = planted_blocks().data.train
     model = DGVAE(view, dim=4)
-    helpers = [ViewContrast(view, augmentation=EdgeDrop(0.5)), AdversarialFeature(view)]
+    helpers = [ViewContrast(view, augmentation=EdgeDrop(0.5)), ViewContrast(view, augmentation=NodeDrop(0.5))]
     for step in range(1, 4):
         batch = by_hand.batch()
         out = model.embed_in_training(view, batch.rng)

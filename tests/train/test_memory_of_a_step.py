@@ -79,7 +79,7 @@ OTHERS = {
 def test_other_models_add_the_pairs_of_a_batch_at_most(kind: type[Recommender], view: GraphView) -> None:
     """Contrasts compare a batch with itself; REARM's attention takes D x D per item; nothing is U x I."""
     second = {**view.features, "text": torch.randn(ITEMS, WIDTH, generator=rng(2))}
-    both = view.changed(features=second, present={name: view.present["image"] for name in second})
+    both = replace(view, features=second, present={name: view.present["image"] for name in second})
     model = kind(both, dim=DIM)  # type: ignore[call-arg]
     with Largest() as largest:
         fit(model, both, lambda *_: _scores(), epochs=1, batch_size=BATCH, device="cpu")

@@ -127,6 +127,7 @@ def test_views_without_an_effect_are_refused(
         (KNNRewire(0.5), FREEDOM),
         (EdgeDrop(0.2), DGVAE),
         (EdgeDrop(0.2), LATTICE),
+        (FeatureMask(0.3), LATTICE),
         (EdgeDrop(0.2), REARM),
     ],
 )
@@ -156,13 +157,6 @@ def test_features_that_reach_a_loss_alone_are_an_effect_but_no_views(
         tried(made(BM3, seen), seen, auxiliary=[views_of(FeatureMask(0.3), seen)])
     tried(made(BM3, seen, trainable_features=True), seen, augment=FeatureMask(0.3))
     assert len(warned(caplog)) == 1
-
-
-def test_a_graph_that_the_steps_own_pass_has_fixed_makes_views_the_same() -> None:
-    """LATTICE learns its graph in an epoch's first pass, which is the ranking's."""
-    seen = view()
-    with pytest.raises(ConfigError, match="FeatureMask has no effect on LATTICE"):
-        tried(made(LATTICE, seen), seen, auxiliary=[views_of(FeatureMask(0.3), seen)])
 
 
 def test_the_same_view_twice_is_refused_and_once_is_not() -> None:
