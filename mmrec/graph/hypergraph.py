@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from features.files import content_hash
-from mmrec.graph.cache import Arrays, cached
+from mmrec.graph.ops import SparseMatrix, propagate, sparse_matrix
 from mmrec.graph.view import GraphView, item_links
 
 
@@ -37,17 +39,61 @@ def side_by_side(parts: list[Tensor], num_items: int) -> Tensor:
     return torch.cat([part + number * shift for number, part in enumerate(parts)], dim=1)
 
 
-def item_hypergraph(view: GraphView) -> tuple[Tensor, Tensor]:
-    """The expansion of the view's item hyperedges, kept on disk: see both."""
-    members = item_hyperedges(view, "the item hypergraph").cpu()
+@dataclass(frozen=True)
+class Sharing:
+    """Who shares how much with whom, left * (H H' - own) * right, as products with H: H H' is never made.
 
-    def build() -> Arrays:
-        index, weight = hypergraph_expansion(members, view.num_items)
-        return {"row": index[0].numpy(), "col": index[1].numpy(), "weight": weight.numpy()}
+    Millions of pairs of users share a click where a hundred thousand clicks are all there is to multiply.
 
-    key = f"hypergraph-{content_hash(members.numpy(), view.num_items)}"
-    found = {name: torch.from_numpy(part) for name, part in cached(view.cache_dir, key, build).items()}
-    return torch.stack([found["row"], found["col"]]), found["weight"]
+    Attributes:
+        members: H, [n, m].
+        left: [n, 1].
+        right: [n, 1].
+        own: [n, 1], what everybody shares with themselves, to be taken off; None leaves the diagonal.
+    """
+
+    members: SparseMatrix
+    left: Tensor
+    right: Tensor
+    own: Tensor | None
+
+    def spread(self, x: Tensor, n_layers: int) -> Tensor:
+        """The last of some layers over it, [n, D] to [n, D], differentiable in x."""
+        back = SparseMatrix(self.members.transposed, self.members.csr, self.members.backend)
+        for _ in range(n_layers):
+            scaled = self.right * x
+            shared = propagate(self.members, propagate(back, scaled))
+            x = self.left * (shared if self.own is None else shared - self.own * scaled)
+        return x
+
+
+def sharing(view: GraphView, name: str, kind: Literal["mean", "symmetric"], dtype: torch.dtype) -> Sharing:
+    """Users by the clicks they share, or items by their hyperedges, of the clean view, made once.
+
+    Args:
+        view: clicks, or an item graph.
+        name: `users` by shared clicks, without themselves, or `items` by shared hyperedges, with themselves.
+        kind: rows divided by their sums, or `symmetric` by the roots of both ends' sums (MMHCL has `mean`
+            for users, `symmetric` for items).
+        dtype: of what it will be multiplied with.
+    """
+    device = view.edge_index.device
+
+    def make(clean: GraphView) -> Sharing:
+        pairs = clean.edge_index if name == "users" else item_hyperedges(clean, "the item hypergraph")
+        pairs = torch.unique(pairs.to(device), dim=1)
+        count = clean.num_users if name == "users" else clean.num_items
+        shape = (count, int(pairs[1].max()) + 1 if pairs.numel() else 1)
+        ones = torch.ones(pairs.shape[1], dtype=dtype, device=device)
+        members = sparse_matrix(pairs[0], pairs[1], ones, shape, backend=clean.backend)
+        everything = torch.ones(shape[1], 1, dtype=dtype, device=device)
+        own = members.multiply(everything) if name == "users" else None
+        total = members.multiply(members.multiply_transposed(ones.new_ones(count, 1)))
+        total = total if own is None else total - own
+        scale = torch.where(total > 0, total.clamp(min=1) ** (-1 if kind == "mean" else -0.5), 0.0)
+        return Sharing(members, scale, torch.ones_like(scale) if kind == "mean" else scale, own)
+
+    return view.freeze(f"{kind} sharing of {name} on {device} in {dtype}", make)
 
 
 def hypergraph_expansion(members: Tensor, num_items: int) -> tuple[Tensor, Tensor]:

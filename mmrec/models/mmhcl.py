@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmrec.graph.cooccurrence import cooccurrence_graph
-from mmrec.graph.hypergraph import item_hypergraph
+from mmrec.graph.hypergraph import item_hyperedges, sharing
 from mmrec.graph.matrices import frozen_matrix, user_item_matrix
-from mmrec.graph.ops import SparseMatrix, check_layers, smooth
+from mmrec.graph.ops import check_layers, smooth
 from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import info_nce
 from mmrec.losses.ranking import bpr_loss
@@ -72,7 +72,7 @@ class MMHCL(Recommender):
         self.user_weight, self.item_weight, self.user_k, self.over = user_weight, item_weight, user_k, over
         self.table = embedding_table((view.num_users, view.num_items), dim, "xavier")
         self.sides = embedding_table((view.num_users, view.num_items), dim, "xavier")
-        self._graphs(view)
+        item_hyperedges(view, "MMHCL")
 
     def embed(self, view: GraphView) -> Embeddings:
         """LightGCN's mean plus the hypergraphs' last layers, normalised."""
@@ -80,9 +80,8 @@ class MMHCL(Recommender):
         out = smooth(user_item_matrix(view), self.table, n_layers=self.n_layers)
         users, items = torch.split(out, sizes)
         user_side, item_side = torch.split(self.sides, sizes)
-        user_graph, item_graph = self._graphs(view)
-        user_side = smooth(user_graph, user_side, n_layers=self.n_user_layers, readout="last")
-        item_side = smooth(item_graph, item_side, n_layers=self.n_item_layers, readout="last")
+        user_side = self._spread_users(view, user_side)
+        item_side = sharing(view, "items", "symmetric", item_side.dtype).spread(item_side, self.n_item_layers)
         made = _WithSides(users + normalize(user_side, dim=1), items + normalize(item_side, dim=1))
         made.sides = user_side, item_side
         return made
@@ -104,12 +103,13 @@ class MMHCL(Recommender):
         losses["l2"] = self.reg * l2([rows.users, rows.items, rows.negatives])
         return losses
 
-    def _graphs(self, view: GraphView) -> tuple[SparseMatrix, SparseMatrix]:
-        def users(clean: GraphView) -> tuple[Tensor, Tensor]:
+    def _spread_users(self, view: GraphView, x: Tensor) -> Tensor:
+        if self.user_k is None:
+            return sharing(view, "users", "mean", x.dtype).spread(x, self.n_user_layers)
+
+        def strongest(clean: GraphView) -> tuple[Tensor, Tensor]:
             return cooccurrence_graph(clean, "users", k=self.user_k, weights="mean")
 
         named = f"mean of user partners {self.user_k}"
-        return (
-            frozen_matrix(view, named, self.num_users, users, dtype=self.table.dtype),
-            frozen_matrix(view, "item hypergraph", self.num_items, item_hypergraph, dtype=self.table.dtype),
-        )
+        graph = frozen_matrix(view, named, self.num_users, strongest, dtype=x.dtype)
+        return smooth(graph, x, n_layers=self.n_user_layers, readout="last")

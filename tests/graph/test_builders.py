@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmrec.errors import GraphError
 from mmrec.graph import cooccurrence
 from mmrec.graph.cooccurrence import cooccurrence_graph
-from mmrec.graph.hypergraph import hypergraph_expansion
+from mmrec.graph.hypergraph import hypergraph_expansion, item_hyperedges, sharing
 from mmrec.graph.interest import history_features, user_interest_graph
 from mmrec.graph.item_graph import add_item_graph
 from mmrec.graph.learned import gather_messages, learned_neighbours, symmetric
@@ -92,6 +92,21 @@ def test_hypergraph_expansion_by_hand(pairs: list[tuple[int, int]]) -> None:
     found = dense(*hypergraph_expansion(members, 5), 5)
     assert np.allclose(found, scale[:, None] * shared * scale, atol=1e-6)
     assert np.allclose(found, found.T)
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 2])
+def test_sharing_is_the_product_with_the_graph_it_never_makes(n_layers: int) -> None:
+    """Users by shared clicks, items by shared hyperedges; a click that comes twice is one."""
+    view = tiny_view()
+    view = replace(view, edge_index=torch.cat([view.edge_index, view.edge_index[:, :2]], dim=1))
+    users = dense(*cooccurrence_graph(view, "users", k=None, weights="mean"), 5)
+    items = dense(*hypergraph_expansion(item_hyperedges(view, "test"), 6), 6)
+    for name, kind, graph in (("users", "mean", users), ("items", "symmetric", items)):
+        x = torch.randn(len(graph), 3, generator=rng(), dtype=torch.float64, requires_grad=True)
+        found = sharing(view, name, kind, torch.float64).spread  # type: ignore[arg-type]
+        expected = np.linalg.matrix_power(graph, n_layers) @ x.detach().numpy()
+        assert np.allclose(found(x, n_layers).detach(), expected, atol=1e-6)
+        assert torch.autograd.gradcheck(lambda x, found=found: found(x, n_layers), (x,))
 
 
 def test_users_of_like_interests_are_near() -> None:

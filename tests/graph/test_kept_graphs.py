@@ -15,7 +15,7 @@ from mmrec.augment.base import Augmentation
 from mmrec.augment.correlated_feature_mask import CorrelatedFeatureMask
 from mmrec.augment.item_graph_mix import ItemGraphMix
 from mmrec.evaluate.topk import final_embeddings
-from mmrec.graph import cooccurrence, hypergraph, interest, neighbours
+from mmrec.graph import cooccurrence, interest, neighbours
 from mmrec.graph.view import GraphView
 from mmrec.models import words
 from mmrec.models.base import Recommender
@@ -27,7 +27,7 @@ MODELS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "DGVAE": ({"words": 4}, {"words"}),
     "ItemKNN": ({}, {"partners"}),
     "LATTICE": ({}, {"knn"}),
-    "MMHCL": ({}, {"partners", "hypergraph"}),
+    "MMHCL": ({"user_k": 3}, {"partners"}),
     "REARM": ({}, {"knn", "partners", "interest"}),
     "SIGE": ({}, {"knn", "partners"}),
 }
@@ -61,7 +61,6 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (neighbours, "knn"),
         (interest, "knn"),
         (cooccurrence, "_count"),
-        (hypergraph, "hypergraph_expansion"),
         (correlated_feature_mask, "_compare"),
         (words, "_words"),
     ):
