@@ -38,7 +38,7 @@ from mmrec.models.rearm import REARM
 from mmrec.models.vbpr import VBPR
 from mmrec.train import loop
 from mmrec.train.loop import fit
-from mmrec.train.probe import probe
+from mmrec.train.probe import _close, probe
 from mmrec.train.sampler import PairSampler, UserSampler
 from mmrec.train.streams import seeded
 from tests.cases.planted import planted_blocks, rng
@@ -327,3 +327,13 @@ def test_fit_refuses_before_the_first_step() -> None:
     with pytest.raises(ConfigError, match="FeatureMask has no effect on LightGCN"):
         fit(model, seen, valued([1.0]), auxiliary=[views_of(FeatureMask(0.3), seen)], device="cpu")
     assert torch.equal(model.get_parameter("table"), before)
+
+
+def test_sums_without_a_fixed_order_are_no_effect() -> None:
+    """As a GPU's: equal steps differ by rounding there; on a CPU they do not, and any difference counts."""
+    one = torch.tensor([3.0, -100.0, 0.0])
+    rounded, other = one + torch.tensor([1e-5, 0.0, 0.0]), one + torch.tensor([0.0, 0.0, 0.01])
+    assert [_close(one, two, 1e-5) for two in (one, rounded, other)] == [True, True, False]
+    assert [_close(one, two, 0.0) for two in (one, rounded, other)] == [True, False, False]
+    assert _close(one[:0], one[:0], 1e-5)
+    assert not _close(one, one[:2], 1e-5)
