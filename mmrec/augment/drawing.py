@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,14 +10,6 @@ from torch import Tensor
 from mmrec.augment.base import Augmentation, Compose
 from mmrec.errors import GraphError
 from mmrec.graph.view import GraphView
-
-# What a view holds, as one would say it, and the fields that hold it.
-GROUPS = {
-    "clicks": ("edge_index", "edge_weight"),
-    "item graph": ("item_edge_index", "item_edge_weight"),
-    "features": ("features", "present"),
-    "propagation": ("inside", "layers", "low_rank"),
-}
 
 
 def parts_of(augmentation: Augmentation) -> list[Augmentation]:
@@ -42,15 +34,6 @@ def draw_pair(
 ) -> tuple[GraphView, GraphView]:
     """`augmentation.pair(view, rng)`, checked as in `draw`."""
     return _draw_pair_of(augmentation, view, view, rng, _Marks(view))
-
-
-def changed_groups(first: GraphView, second: GraphView) -> list[str]:
-    """The `GROUPS` in which two views are not the same."""
-    return [
-        name
-        for name, fields in GROUPS.items()
-        if any(not _same(getattr(first, field), getattr(second, field)) for field in fields)
-    ]
 
 
 class _Marks:
@@ -113,21 +96,3 @@ def _tensors(view: GraphView) -> Iterator[tuple[str, Tensor]]:
     for number, layer in enumerate(view.layers):
         for name, tensor in _tensors(layer):
             yield f"layers[{number}].{name}", tensor
-
-
-def _same(first: object, second: object) -> bool:
-    if first is second:
-        return True
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return first.shape == second.shape and torch.equal(first, second)
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and _all_same(first.values(), second.values())
-    if isinstance(first, GraphView) and isinstance(second, GraphView):
-        return not changed_groups(first, second)
-    if isinstance(first, tuple) and isinstance(second, tuple):
-        return len(first) == len(second) and _all_same(first, second)
-    return type(first) is type(second) and not isinstance(first, Tensor) and bool(first == second)
-
-
-def _all_same(first: Iterable[object], second: Iterable[object]) -> bool:
-    return all(_same(one, other) for one, other in zip(first, second, strict=True))

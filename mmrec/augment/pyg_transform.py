@@ -7,15 +7,14 @@ import logging
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mmrec.augment.base import Augmentation
+from mmrec.augment.changes import PARTS, changed_parts
 from mmrec.errors import GraphError
 from mmrec.graph.view import GraphView
 from mmrec.train.streams import draw_seed, seeded
 
 log = logging.getLogger("mmrec")
-_FIELDS = ("edge_index", "edge_weight", "item_edge_index", "item_edge_weight", "features", "present")
 
 
 class PygTransform(Augmentation):
@@ -47,7 +46,7 @@ class PygTransform(Augmentation):
             found = f"which makes a {type(made).__name__}"
             raise GraphError(f"PygTransform.transform is '{transform}', {found}, expected a transform")
         self.transform = made
-        self._looked_at = False
+        self._said = False
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
         """The view as the transform leaves it.
@@ -73,19 +72,11 @@ class PygTransform(Augmentation):
         if (made.num_users, made.num_items) != (view.num_users, view.num_items):
             found = f"{made.num_users} users and {made.num_items} items"
             raise GraphError(f"{who} left {found}; it must keep the nodes")
-        if not self._looked_at:
-            self._looked_at = True
-            if all(_same(getattr(made, name), getattr(view, name)) for name in _FIELDS):
-                log.warning("%s left the graph as it was; are its options those for this graph?", who)
-        return view.changed(**{name: getattr(made, name) for name in _FIELDS})
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one is other or torch.equal(one, other)
-    if one is None or other is None:
-        return one is other
-    return bool(one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one))
+        new = {name: getattr(made, name) for name in changed_parts(view, made) if name in PARTS}
+        if not new and not self._said:
+            self._said = True
+            log.warning("%s left the graph as it was; are its options those for this graph?", who)
+        return view.changed(**new)
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation
-from mmrec.augment.drawing import changed_groups, draw, draw_pair, parts_of
+from mmrec.augment.changes import changed_groups
+from mmrec.augment.drawing import draw, draw_pair, parts_of
 from mmrec.auxiliary.base import Auxiliary
 from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.errors import ConfigError

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mmrec.augment.base import Augmentation, Compose
+from mmrec.augment.changes import changed_groups
 from mmrec.augment.correlated_feature_mask import CorrelatedFeatureMask
-from mmrec.augment.drawing import changed_groups, draw, draw_pair, parts_of
+from mmrec.augment.drawing import draw, draw_pair, parts_of
 from mmrec.augment.edge_drop import EdgeDrop
 from mmrec.augment.embedding_noise import EmbeddingNoise
 from mmrec.augment.feature_mask import FeatureMask
