@@ -58,8 +58,8 @@ class AdversarialFeature(Auxiliary):
     """The model's ranking loss once more, on features that an adversary has moved (AMR, eq. 7-9).
 
     That is all its losses but `l2`. For any model that reads its features from the view in every step, so not
-    for `trainable_features: true`, and not for LightGCN, MMHCL or LATTICE, which say so in the first step. A
-    step costs about three times as much.
+    for `trainable_features: true`, and not for LightGCN or MMHCL, which is said in the first step. A step
+    costs about three times as much.
     """
 
     needs: ClassVar[frozenset[Part]] = frozenset({"features"})
