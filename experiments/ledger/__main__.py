@@ -37,14 +37,15 @@ def main(argv: list[str]) -> int:
     waiting = [(config, seed) for seed in chosen.seeds for config in configs]
     until, lock = time.monotonic() + 60 * chosen.minutes, Lock()
 
-    def work(job: tuple[str, int]) -> None:
+    def work(job: tuple[str, int]) -> bool:
+        """Whether the job is done, or need not be."""
         config, seed = job
         with lock:
             rows = read_rows()
             mine = [row for row in rows if row["config"] == config]
         slow = any(float(row["run_seconds"]) > SLOW_SECONDS for row in mine)
         if any(row["seed"] == str(seed) for row in mine) or (slow and seed) or time.monotonic() > until:
-            return
+            return True
         console.print(f"{config}, seed {seed}", highlight=False)
         command = [sys.executable, "-m", "experiments.ledger.one", config, str(seed)]
         threads = {"OMP_NUM_THREADS": "1"} if chosen.jobs > 1 else {}
@@ -55,12 +56,15 @@ def main(argv: list[str]) -> int:
             console.print(
                 f"{config}, seed {seed} failed: {done.stderr[-500:]}", markup=False, highlight=False
             )
-            return
+            return False
         with lock:
             add_row(done.stdout.splitlines()[-1])
+        return True
 
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        list(pool.map(work, waiting))
+        # Once more for those that failed: two that start together find each other extracting the same photos.
+        failed = [job for job, done in zip(waiting, pool.map(work, waiting), strict=True) if not done]
+        list(pool.map(work, failed))
     rows = read_rows()
     write_headers(own_rows())
     write_tables(rows)
