@@ -45,8 +45,8 @@ TRIES: dict[str, list[str]] = {
     "clicks .2, two item layers": [*_clicks(0.2), "--model.n_item_layers", "2"],
     "noisy views, weight .02": [*_NOISE, *_contrast(0.02)],
     "clicks .2, dim 128": [*_clicks(0.2), "--model.dim", "128"],
-    "clicks .2, dim 256": [*_clicks(0.2), "--model.dim", "256"],
     "dim 128": ["--model.dim", "128"],
+    "clicks .2, dim 256": [*_clicks(0.2), "--model.dim", "256"],
     "clicks .2, dim 128, dropped views, weight .001": [
         *_clicks(0.2),
         *("--model.dim", "128"),
