@@ -2,7 +2,8 @@
 
 Each config is run once per seed, in a process of its own with one thread, and a row goes to results.csv; rows
 that are there are not made again, so a ledger that was stopped goes on where it was. A run that takes more
-than ten minutes gets one seed. Without configs: all of configs/, seed by seed, the quick datasets first.
+than ten minutes gets one seed, and so does a closed form, which has no use for it. Without configs: all of
+configs/, seed by seed, the quick datasets first.
 Then the configs' headers and the README's tables are written anew.
 """
 
@@ -18,7 +19,16 @@ from pathlib import Path
 from threading import Lock
 
 from experiments.ledger.headers import write_headers
-from experiments.ledger.rows import CSV, DATASETS, ROOT, SLOW_SECONDS, add_row, own_rows, read_rows
+from experiments.ledger.rows import (
+    CSV,
+    DATASETS,
+    ROOT,
+    SLOW_SECONDS,
+    add_row,
+    is_closed_form,
+    own_rows,
+    read_rows,
+)
 from experiments.ledger.table import write_tables
 from mmrec.report.progress import console
 
@@ -43,8 +53,8 @@ def main(argv: list[str]) -> int:
         with lock:
             rows = read_rows()
             mine = [row for row in rows if row["config"] == config]
-        slow = any(float(row["run_seconds"]) > SLOW_SECONDS for row in mine)
-        if any(row["seed"] == str(seed) for row in mine) or (slow and seed) or time.monotonic() > until:
+        alone = any(float(row["run_seconds"]) > SLOW_SECONDS or is_closed_form(row) for row in mine)
+        if any(row["seed"] == str(seed) for row in mine) or (alone and seed) or time.monotonic() > until:
             return True
         console.print(f"{config}, seed {seed}", highlight=False)
         command = [sys.executable, "-m", "experiments.ledger.one", config, str(seed)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ledger.rows import ROOT, by_config
+from experiments.ledger.rows import ROOT, by_config, is_closed_form
 from experiments.seeds import result_line
 from features.files import atomic_file
 
@@ -14,6 +14,7 @@ _MARKS = ("# Result", "#   ", "# Command: python -m experiments.ledger", "# Not 
 def header(config: str, rows: list[dict[str, str]]) -> str:
     """Lines for the head of a config: the result of its rows, and the command that made them."""
     seeds = f"{len(rows)} seeds (mean ± sd)" if len(rows) > 1 else "1 seed"
+    seeds = "closed form" if is_closed_form(rows[0]) else seeds
     return (
         f"# Result, {seeds}, chosen on valid, test looked at once:\n{result_line(rows[0]['model'], rows)}\n"
         f"# Command: python -m experiments.ledger {config}\n"

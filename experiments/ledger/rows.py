@@ -50,6 +50,11 @@ def add_row(text: str) -> None:
         writer.writerows(rows)
 
 
+def is_closed_form(row: dict[str, str]) -> bool:
+    """Nothing was trained, so that no seed has a part in it."""
+    return int(row["epochs"]) == 0
+
+
 def by_config(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
     """Config -> its rows, a row per seed."""
     groups: dict[str, list[dict[str, str]]] = {}

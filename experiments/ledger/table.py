@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 import yaml
 
-from experiments.ledger.rows import DATASETS, by_config
+from experiments.ledger.rows import DATASETS, by_config, is_closed_form
 from features.files import atomic_file
 
 README = Path(__file__).with_name("README.md")
@@ -49,7 +49,7 @@ def _line(name: str, rows: list[dict[str, str]], published: dict[str, str]) -> s
         seconds,
         f"{epochs:.0f}",
         f"{_mean(rows, 'peak_mib'):.0f}" if all(row["peak_mib"] for row in rows) else "-",
-        str(len(rows)),
+        "closed form" if is_closed_form(rows[0]) else str(len(rows)),
         str(published.get("recall@20", "")),
         str(published.get("why", "")),
     ]
