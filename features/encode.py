@@ -43,19 +43,19 @@ def encode_store(
     """The store `<out>/<modality>/` of these items by this encoder; see `features.extract.extract`."""
     modality, folder = encoder.modality, out / encoder.modality
     journal_path = out / f".{modality}.journal"
-    recover_folder(folder)
     hashes = _hash_inputs(items, modality, workers)
     input_hash = content_hash(hashes.tobytes())
     key = content_hash(items.ids, input_hash, fingerprint, dtype, VERSION)
-    store = up_to_date(folder, key)
-    if store is not None:
-        log.info("%s: %s is up to date, nothing to do", modality, folder)
-        _report(store, store.manifest["broken"], len(items), strict)
+    if (store := _found(folder, key, modality, len(items), strict)) is not None:
         return store
     made_with = content_hash(fingerprint, modality, VERSION, *([input_hash] if encoder.learns else []))
-    journal = Journal(journal_path, made_with)
-    try:
-        with journal:
+    # Only who holds the journal may clear away what a killed one left: it might be at work.
+    with Journal(journal_path, made_with) as journal:
+        try:
+            recover_folder(folder)
+            if (store := _found(folder, key, modality, len(items), strict)) is not None:
+                journal.remove()
+                return store
             known = None if encoder.learns else _known(folder, fingerprint, dtype)
             job = _Job(items, encoder, hashes, journal, known)
             job.encode(workers, strict)
@@ -78,12 +78,12 @@ def encode_store(
                 folder, modality, items.ids, job.blocks(), describe, dtype, extra={_INPUTS: hashes}
             )
             journal.remove()
-    except BaseException:
-        if not any(place >= 0 for place in journal.offset.values()):  # nothing to go on from
-            journal.remove()
-            if out.is_dir() and not any(out.iterdir()):
-                out.rmdir()
-        raise
+        except BaseException:
+            if not any(place >= 0 for place in journal.offset.values()):  # nothing to go on from
+                journal.remove()
+                if out.is_dir() and not any(out.iterdir()):
+                    out.rmdir()
+            raise
     log.info(
         "%s: %s of %s items encoded%s, %d numbers each, in %s",
         modality,
@@ -94,6 +94,14 @@ def encode_store(
         folder,
     )
     _report(store, broken, len(items), strict)
+    return store
+
+
+def _found(folder: Path, key: str, modality: str, count: int, strict: bool) -> FeatureStore | None:
+    store = up_to_date(folder, key)
+    if store is not None:
+        log.info("%s: %s is up to date, nothing to do", modality, folder)
+        _report(store, store.manifest["broken"], count, strict)
     return store
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import features.store
 from features.base import Encoder, Float32, averaged
 from features.errors import FeatureError, MMRecError
 from features.extract import extract
@@ -313,6 +314,38 @@ def test_a_second_extraction_to_the_same_place_is_refused(shop: Items, tmp_path:
 
     with pytest.raises(MMRecError, match="another extraction is writing to"):
         extract(shop, [Again()], tmp_path / "out")
+
+
+@pytest.mark.parametrize("half_written", [False, True])
+def test_the_refused_one_does_no_harm_to_the_one_at_work(
+    shop: Items, tmp_path: Path, half_written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it encodes, and while its store is written under a temporary name."""
+    refused = []
+
+    def second() -> None:
+        if not refused:
+            refused.append(True)
+            with pytest.raises(MMRecError, match="another extraction is writing to"):
+                extract(shop, [MeanColour()], tmp_path / "out")
+
+    class Disturbed(MeanColour):
+        def encode(self, inputs: Sequence[Image.Image]) -> Float32:
+            if not half_written:
+                second()
+            return super().encode(inputs)
+
+    def write(*args: Any, **options: Any) -> Any:
+        second()
+        return _write_rows(*args, **options)
+
+    _write_rows = features.store._write_rows
+    if half_written:
+        monkeypatch.setattr(features.store, "_write_rows", write)
+    extract(shop, [Disturbed()], tmp_path / "out")
+    assert refused
+    extract(shop, [MeanColour()], tmp_path / "fresh")
+    assert files(tmp_path / "out") == files(tmp_path / "fresh")
 
 
 def test_encoders_that_do_not_fit_the_items(shop: Items, tmp_path: Path) -> None:
