@@ -141,7 +141,7 @@ def test_a_config_for_each_model_that_the_data_can_feed(dataset: str) -> None:
 
 
 def test_a_config_is_what_its_parts_come_to(tmp_path: Path) -> None:
-    parts = ["configs/data/tiktok.yaml", "configs/recipes/sgl.yaml"]
+    parts = ["configs/data/tiktok.yaml", "configs/recipes/rlmrec.yaml"]
     words = [word for part in parts for word in ("--config", str(ROOT / part))]
-    together = parse([*words, "--name", "tiktok-sgl"])
-    assert as_yaml(together) == as_yaml(parse(["--config", str(ROOT / "configs/tiktok/sgl.yaml")]))
+    together = parse([*words, "--name", "tiktok-rlmrec"])
+    assert as_yaml(together) == as_yaml(parse(["--config", str(ROOT / "configs/tiktok/rlmrec.yaml")]))
