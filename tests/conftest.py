@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,20 @@ def shared_data() -> Path:
     if not (folder / "baby" / "baby.inter").is_file():
         pytest.skip(f"real data not found at {folder}; set MMREC_SHARED_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """Writes a config file, and gives its path."""
+
+    def write(text: str, name: str = "some.yaml") -> str:
+        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def small(write: Callable[..., str]) -> str:
+    """The path of a config as small as one can be."""
+    return write("data: {interactions: clicks.csv}\nmodel: LightGCN\n", "small.yaml")

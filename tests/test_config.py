@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,21 +22,6 @@ CONFIGS = sorted(
     for path in (ROOT / "configs").rglob("*.yaml")
     if path.parent.name not in PARTS
 )
-SMALL = "data: {interactions: clicks.csv}\nmodel: LightGCN\n"
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    def write(text: str, name: str = "some.yaml") -> str:
-        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
-        return str(tmp_path / name)
-
-    return write
-
-
-@pytest.fixture
-def small(write: Callable[..., str]) -> str:
-    return write(SMALL, "small.yaml")
 
 
 def message(*argv: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,21 +13,7 @@ from mmrec.errors import MMRecError
 from mmrec.helpers import Helpers
 from mmrec.run import run
 from tests.cases.planted import tiny_view
-from tests.test_config import SMALL, message
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    def write(text: str, name: str = "some.yaml") -> str:
-        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
-        return str(tmp_path / name)
-
-    return write
-
-
-@pytest.fixture
-def small(write: Callable[..., str]) -> str:
-    return write(SMALL, "small.yaml")
+from tests.test_config import message
 
 
 def test_views_contrast_and_auxiliary_losses_bind(small: str, write: Callable[..., str]) -> None:

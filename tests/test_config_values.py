@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,20 +14,6 @@ from mmrec.config import arguments_of, as_yaml, make, parse
 from mmrec.models.base import Recommender
 from mmrec.plugins import known
 from mmrec.settings import merge
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    def write(text: str, name: str = "some.yaml") -> str:
-        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
-        return str(tmp_path / name)
-
-    return write
-
-
-@pytest.fixture
-def small(write: Callable[..., str]) -> str:
-    return write("data: {interactions: clicks.csv}\nmodel: LightGCN\n", "small.yaml")
 
 
 def arguments(options: Namespace) -> dict[str, Any]:

@@ -34,13 +34,6 @@ CONFIGS = [
 ]
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> str:
-    path = tmp_path / "small.yaml"
-    path.write_text("data: {interactions: clicks.csv}\nmodel: LightGCN\n", encoding="utf-8")
-    return str(path)
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_what_print_config_prints_is_read_back_the_same(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
