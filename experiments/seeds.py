@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> int:
             ):
                 continue
             rows += one_run(config, seed, options)
-            _write(results, rows)
+            write_results(results, rows)
     _summary(rows)
     return 0
 
@@ -125,9 +126,10 @@ def read_results(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
+def write_results(path: Path, rows: list[dict[str, str]], columns: Sequence[str] = COLUMNS) -> None:
+    """Write rows as CSV, whole or not at all."""
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, COLUMNS)
+        writer = csv.DictWriter(handle, columns)
         writer.writeheader()
         writer.writerows(rows)
 

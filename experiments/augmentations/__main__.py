@@ -8,22 +8,14 @@ to the backbone without augmentation, paired by seed, with a 95 % confidence int
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 
 from experiments.augmentations.picture import draw
-from experiments.seeds import COLUMNS, read_results
-from features.files import atomic_file
-from mmrec.report.progress import console
+from experiments.pool import run_all
+from experiments.seeds import read_results, write_results
 
-ROOT = Path(__file__).parents[2]
 CSV = Path(__file__).with_name("runs.csv")
 DATASETS = ("demo", "ml-100k")
 BACKBONES = ("LightGCN", "FREEDOM", "BM3")
@@ -64,27 +56,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each; default: 2")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this long")
     chosen = parser.parse_args(argv)
-    until, lock = time.monotonic() + 60 * chosen.minutes, Lock()
-
-    def work(job: tuple[int, str, str, str]) -> None:
-        seed, dataset, backbone, name = job
-        key = (f"{dataset} {backbone} {name}", str(seed))
-        with lock:
-            done = {(row["config"], row["seed"]) for row in read_results(CSV)}
-        if key in done or time.monotonic() > until:
-            return
-        console.print(" ".join(map(str, job)), highlight=False)
-        command = [sys.executable, "-m", "experiments.augmentations.one", dataset, backbone, str(seed)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        made = subprocess.run(
-            [*command, *AUGMENTATIONS[name]], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-        if made.returncode:
-            console.print(f"failed: {made.stderr[-300:]}", markup=False, highlight=False)
-            return
-        with lock:
-            _add(key[0], made.stdout.splitlines()[-1])
-
     jobs = [
         (seed, dataset, backbone, name)
         for seed in chosen.seeds
@@ -92,18 +63,25 @@ def main(argv: list[str]) -> int:
         for backbone in BACKBONES
         for name in AUGMENTATIONS
     ]
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        list(pool.map(work, jobs))
+    run_all(
+        jobs,
+        lambda job: ["experiments.augmentations.one", job[1], job[2], str(job[0]), *AUGMENTATIONS[job[3]]],
+        needed=lambda job: not any(_key(job) == (row["config"], row["seed"]) for row in read_results(CSV)),
+        keep=_add,
+        at_a_time=chosen.jobs,
+        minutes=chosen.minutes,
+    )
     draw(read_results(CSV), DATASETS, BACKBONES, tuple(AUGMENTATIONS)[1:], CSV.with_name("heatmap.png"))
     return 0
 
 
-def _add(name: str, text: str) -> None:
-    rows = [*read_results(CSV), {**json.loads(text), "config": name, "options": ""}]
-    with atomic_file(CSV) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+def _key(job: tuple[int, str, str, str]) -> tuple[str, str]:
+    seed, dataset, backbone, name = job
+    return f"{dataset} {backbone} {name}", str(seed)
+
+
+def _add(job: tuple[int, str, str, str], row: str) -> None:
+    write_results(CSV, [*read_results(CSV), {**json.loads(row), "config": _key(job)[0], "options": ""}])
 
 
 if __name__ == "__main__":

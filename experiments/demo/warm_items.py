@@ -13,9 +13,9 @@ import polars as pl
 import torch
 
 from features.files import atomic_file
-from mmrec.augment.base import Augmentation
-from mmrec.config import make, parse
+from mmrec.config import parse
 from mmrec.evaluate.evaluator import Evaluator
+from mmrec.helpers import Helpers
 from mmrec.run import prepare, train
 
 
@@ -25,10 +25,10 @@ def main() -> None:
     for seed in (0, 1, 2):
         options = parse(["--config", "configs/demo.yaml", "--seed", str(seed)])
         data = prepare(options)
-        steps = [make(Augmentation, step) for step in options.augment.epoch]
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            trained = [train(options, options.model, data, evaluator, place, augment=steps)]
+            helpers = Helpers.of(options)
+            trained = [train(options, options.model, data, evaluator, place, helpers=helpers)]
             trained.append(train(options, options.compare[0], data, evaluator, place))
         splits = {"valid": data.valid, "test": data.test.open()}
         clicked = data.train.edge_index[1]

@@ -8,7 +8,6 @@ configs/baby/discovery.yaml, and only that one is measured on test, with three s
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -16,8 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.seeds import read_results
-from features.files import atomic_file
+from experiments.seeds import read_results, write_results
 from mmrec.report.progress import console
 
 ROOT = Path(__file__).parents[2]
@@ -86,10 +84,7 @@ def add(name: str, run: Path) -> None:
         "run_seconds": f"{metrics['seconds']:.0f}",
         "options": " ".join(TRIES[name]),
     }
-    with atomic_file(CSV) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, COLUMNS)
-        writer.writeheader()
-        writer.writerows([*read_results(CSV), row])
+    write_results(CSV, [*read_results(CSV), row], COLUMNS)
 
 
 if __name__ == "__main__":

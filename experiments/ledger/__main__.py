@@ -10,13 +10,8 @@ Then the configs' headers and the README's tables are written anew.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 
 from experiments.ledger.headers import write_headers
 from experiments.ledger.rows import (
@@ -30,6 +25,7 @@ from experiments.ledger.rows import (
     read_rows,
 )
 from experiments.ledger.table import write_tables
+from experiments.pool import run_all
 from mmrec.report.progress import console
 
 
@@ -45,41 +41,28 @@ def main(argv: list[str]) -> int:
     chosen = parser.parse_args(argv)
     configs = [str(Path(config)) for config in chosen.configs] or all_configs()
     waiting = [(config, seed) for seed in chosen.seeds for config in configs]
-    until, lock = time.monotonic() + 60 * chosen.minutes, Lock()
 
-    def work(job: tuple[str, int]) -> bool:
-        """Whether the job is done, or need not be."""
-        config, seed = job
-        with lock:
-            rows = read_rows()
-            mine = [row for row in rows if row["config"] == config]
-        alone = any(float(row["run_seconds"]) > SLOW_SECONDS or is_closed_form(row) for row in mine)
-        if any(row["seed"] == str(seed) for row in mine) or (alone and seed) or time.monotonic() > until:
-            return True
-        console.print(f"{config}, seed {seed}", highlight=False)
-        command = [sys.executable, "-m", "experiments.ledger.one", config, str(seed)]
-        threads = {"OMP_NUM_THREADS": "1"} if chosen.jobs > 1 else {}
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **threads}, capture_output=True, text=True
-        )
-        if done.returncode:
-            console.print(
-                f"{config}, seed {seed} failed: {done.stderr[-500:]}", markup=False, highlight=False
-            )
-            return False
-        with lock:
-            add_row(done.stdout.splitlines()[-1])
-        return True
-
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        # Once more for those that failed: two that start together find each other extracting the same photos.
-        failed = [job for job, done in zip(waiting, pool.map(work, waiting), strict=True) if not done]
-        list(pool.map(work, failed))
+    run_all(
+        waiting,
+        lambda job: ["experiments.ledger.one", job[0], str(job[1])],
+        needed=is_needed,
+        keep=lambda _, row: add_row(row),
+        at_a_time=chosen.jobs,
+        minutes=chosen.minutes,
+    )
     rows = read_rows()
     write_headers(own_rows())
     write_tables(rows)
     console.print(f"{len(rows)} rows in {CSV.relative_to(ROOT)}", highlight=False)
     return 0
+
+
+def is_needed(job: tuple[str, int]) -> bool:
+    """The row is missing, and its config is neither slow nor a closed form with a row already."""
+    config, seed = job
+    rows = [row for row in read_rows() if row["config"] == config]
+    alone = any(float(row["run_seconds"]) > SLOW_SECONDS or is_closed_form(row) for row in rows)
+    return not any(row["seed"] == str(seed) for row in rows) and not (alone and seed)
 
 
 def all_configs() -> list[str]:

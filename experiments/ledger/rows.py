@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import yaml
 
-from experiments.seeds import COLUMNS, read_results
-from features.files import atomic_file
+from experiments.seeds import COLUMNS, read_results, write_results
 
 ROOT = Path(__file__).parents[2]
 CSV = Path(__file__).with_name("results.csv")
@@ -44,10 +42,7 @@ def add_row(text: str) -> None:
     """Add a row, given as JSON, and write the file whole."""
     rows = [*own_rows(), json.loads(text)]
     rows.sort(key=lambda row: (row["config"], int(row["seed"])))
-    with atomic_file(CSV) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, LEDGER_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_results(CSV, rows, LEDGER_COLUMNS)
 
 
 def is_closed_form(row: dict[str, str]) -> bool:

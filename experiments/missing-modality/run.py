@@ -20,12 +20,12 @@ import torch
 
 from features.errors import MMRecError
 from features.files import atomic_file
-from mmrec.augment.base import Augmentation
-from mmrec.config import make, parse
+from mmrec.config import parse
 from mmrec.data.missing import WAYS, fill_missing
 from mmrec.evaluate.evaluator import Evaluator
 from mmrec.graph.item_graph import add_item_graph
 from mmrec.graph.view import GraphView
+from mmrec.helpers import Helpers
 from mmrec.report.progress import console
 from mmrec.run import prepare, train
 
@@ -100,8 +100,8 @@ def _train(
     row: dict[str, Any], options: Any, data: Any, evaluator: Evaluator
 ) -> tuple[dict[str, Any], Any, GraphView]:
     with tempfile.TemporaryDirectory() as folder:
-        augment = [make(Augmentation, plugin) for plugin in options.augment.epoch]
-        one = train(options, options.model, data, evaluator, Path(folder), augment=augment)
+        helpers = Helpers.of(options)
+        one = train(options, options.model, data, evaluator, Path(folder), helpers=helpers)
     row["valid_recall@20"] = one.history.best_value
     console.print(row, highlight=False)
     return row, one.model, data.train

@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
         for _ in range(chosen.repeats + 1):  # the first one reads from the disk
             arguments = ["-c", CODE, str(time.time()), "--config", config, "--root", str(chosen.data)]
             seconds.append(float(output_of(arguments, chosen.threads)))
-        row = {"what": f"start to first step: {config}", "ours": f"{median(seconds[1:]):.2f}", "mmrec": ""}
+        ours = f"{median(seconds[1:]):.2f}"
+        row: dict[str, object] = {"what": f"start to first step: {config}", "ours": ours, "mmrec": ""}
         if chosen.mmrec is not None and "lightgcn" in config:
             theirs = [_peer_seconds(chosen) for _ in range(2)]
             row["mmrec"] = f"{min(theirs):.2f}"
