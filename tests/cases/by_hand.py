@@ -203,3 +203,11 @@ def symmetric_by_hand(edges: list[tuple[int, int, float]], size: int) -> Array:
     scale = np.array([one**-0.5 if one > 0 else 0.0 for one in degree])
     result: Array = scale[:, None] * dense * scale
     return result
+
+
+# What is not changed by any test: the view, its features, and the users and items of `batch()`, each once.
+VIEW = view64()
+FEATURES = features_by_hand(VIEW)
+TOGETHER = np.concatenate([FEATURES["image"], FEATURES["text"]], axis=1)
+PRESENT = {name: mask.numpy() for name, mask in VIEW.present.items()}
+DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))

@@ -12,10 +12,18 @@ from mmrec.models.dgvae import DGVAE, _Chance, _mixture
 from mmrec.models.words import item_words
 from mmrec.train.streams import keep
 from tests.cases import by_hand
-from tests.cases.by_hand import USERS, Array, assert_by_hand, linear, sigmoid, softmax, unit, view64
+from tests.cases.by_hand import (
+    USERS,
+    VIEW,
+    Array,
+    assert_by_hand,
+    linear,
+    sigmoid,
+    softmax,
+    unit,
+)
 from tests.cases.planted import dense_item_graph, planted_blocks, rng, tiny_view
 
-VIEW = view64()
 OPTIONS = {"dim": 2, "n_tastes": 2, "words": 2, "words_per_item": 1}
 USED = sorted(set(USERS))
 

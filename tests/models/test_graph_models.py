@@ -30,6 +30,7 @@ from mmrec.models.xsimgcl import XSimGCL
 from mmrec.plugins import known
 from tests.cases import by_hand
 from tests.cases.by_hand import (
+    DISTINCT,
     ITEMS,
     NEGATIVES,
     USERS,
@@ -47,8 +48,6 @@ from tests.cases.by_hand import (
     view64,
 )
 from tests.cases.planted import dense_adjacency, planted_blocks, rng, tiny_view
-
-DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))
 
 
 def every_row(model: Recommender, view: GraphView) -> Array:

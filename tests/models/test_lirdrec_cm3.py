@@ -15,9 +15,11 @@ from mmrec.models.cm3 import CM3, slerp
 from mmrec.models.lirdrec import LIRDRec, cosine_transform
 from tests.cases import by_hand
 from tests.cases.by_hand import (
+    FEATURES,
     ITEMS,
     NEGATIVES,
     USERS,
+    VIEW,
     Array,
     alignment,
     assert_by_hand,
@@ -25,15 +27,8 @@ from tests.cases.by_hand import (
     linear,
     softmax,
     unit,
-    view64,
 )
 from tests.cases.planted import dense_adjacency, dense_item_graph, rng, tiny_view
-
-VIEW = view64()
-FEATURES = by_hand.features_by_hand(VIEW)
-TOGETHER = np.concatenate([FEATURES["image"], FEATURES["text"]], axis=1)
-PRESENT = {name: mask.numpy() for name, mask in VIEW.present.items()}
-DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))
 
 
 def blocks_by_hand(

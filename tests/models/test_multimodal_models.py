@@ -20,9 +20,14 @@ from mmrec.models.vbpr import VBPR
 from mmrec.train.streams import seeded
 from tests.cases import by_hand
 from tests.cases.by_hand import (
+    DISTINCT,
+    FEATURES,
     ITEMS,
     NEGATIVES,
+    PRESENT,
+    TOGETHER,
     USERS,
+    VIEW,
     Array,
     assert_by_hand,
     info_nce,
@@ -35,15 +40,8 @@ from tests.cases.by_hand import (
     squares,
     symmetric_by_hand,
     unit,
-    view64,
 )
 from tests.cases.planted import rng, tiny_view
-
-VIEW = view64()
-FEATURES = by_hand.features_by_hand(VIEW)
-TOGETHER = np.concatenate([FEATURES["image"], FEATURES["text"]], axis=1)
-PRESENT = {name: mask.numpy() for name, mask in VIEW.present.items()}
-DISTINCT = sorted(set(USERS)), sorted(set(ITEMS))
 
 
 @pytest.mark.parametrize("kind", ["unsquared", "squared"])

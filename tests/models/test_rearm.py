@@ -10,9 +10,12 @@ from mmrec.errors import ConfigError
 from mmrec.models.rearm import REARM
 from tests.cases import by_hand
 from tests.cases.by_hand import (
+    FEATURES,
     ITEMS,
     NEGATIVES,
+    PRESENT,
     USERS,
+    VIEW,
     Array,
     assert_by_hand,
     info_nce,
@@ -21,14 +24,10 @@ from tests.cases.by_hand import (
     result_of,
     softmax,
     unit,
-    view64,
 )
 from tests.cases.planted import dense_adjacency, rng, tiny_view
 
-VIEW = view64()
-FEATURES = by_hand.features_by_hand(VIEW)
 CLICKS = by_hand.clicks_by_hand(VIEW)
-PRESENT = {name: mask.numpy() for name, mask in VIEW.present.items()}
 OPTIONS = {
     "user_k": 3,
     "item_k": 3,
