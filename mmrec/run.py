@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from io import TextIOWrapper
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from mmrec.recommend import check_options, recommend, write_recommendations
 from mmrec.report.progress import console, logging_to
 from mmrec.report.table import score_table
 from mmrec.train.checkpoint import save_checkpoint
-from mmrec.train.loop import History, fit
+from mmrec.train.loop import History, fit, free_name
 from mmrec.train.streams import seeded
 
 log = logging.getLogger("mmrec")
@@ -150,8 +149,7 @@ def train(
         helpers: augmentations and auxiliary losses; none for models that are compared.
         taken: names of models trained before; the second LightGCN is called LightGCN-2.
     """
-    kind = plugin.class_path.rpartition(".")[2]
-    name = next(name for n in count(1) if (name := f"{kind}-{n}" if n > 1 else kind) not in taken)
+    name = free_name(plugin.class_path.rpartition(".")[2], taken)
     with seeded(options.seed, "init"):
         model = make(Recommender, plugin, data.train)
         helping = helpers.arguments(data.train) if helpers else {}

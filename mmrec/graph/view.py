@@ -138,14 +138,24 @@ class GraphView:
         """This view, augmented: other values of some fields, and the same clean view.
 
         What is derived from fields that stay is shared with this view: sorting a graph anew would cost as
-        much as a step. `dataclasses.replace` instead makes other data: a view without a past.
+        much as a step. `dataclasses.replace` instead makes other data: a view without a past. A click that is
+        no longer there is in none of the graphs of `layers` either.
         """
+        if self.layers and "edge_index" in fields and "layers" not in fields:
+            kept = self._pair_numbers(fields["edge_index"])
+            fields["layers"] = tuple(
+                layer.with_edges(torch.isin(self._pair_numbers(layer.edge_index), kept))
+                for layer in self.layers
+            )
         view = replace(self, **fields)
         for part, names in _DERIVED_FROM.items():
             if not fields.keys() & names:
                 view._derived[part] = self._derived[part]
         object.__setattr__(view, "_origin", self.clean)
         return view
+
+    def _pair_numbers(self, edge_index: Tensor) -> Tensor:
+        return edge_index[0] * self.num_items + edge_index[1]
 
     def to(self, device: torch.device | str) -> GraphView:
         """The same view with every tensor on `device`; itself, matrices and all, if it is there already."""

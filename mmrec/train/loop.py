@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
 
 import torch
@@ -136,7 +137,8 @@ def fit(
             out = model.embed_in_training(seen, batch.rng)
             losses = model.losses(out, batch, seen)
             for one in auxiliary:
-                losses |= one.losses(model, seen, out, batch, augmenting)
+                for name, value in one.losses(model, seen, out, batch, augmenting).items():
+                    losses[free_name(name, losses)] = value
             loss = torch.stack(list(losses.values())).sum() * factor
         where.backward(loss)
         optimizer.step()
@@ -182,6 +184,11 @@ def fit(
     model.load_state_dict(best)
     history.best_epoch, history.best_value = stopping.best_epoch, stopping.best
     return history
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, or where it is taken `name-2` and so on: two losses, or models, are never taken for one."""
+    return next(free for n in count(1) if (free := f"{name}-{n}" if n > 1 else name) not in taken)
 
 
 def _check_at_least(low: int, **options: float) -> None:

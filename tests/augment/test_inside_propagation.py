@@ -81,6 +81,21 @@ def test_each_layer_of_a_random_walk_is_an_edge_drop_of_its_own() -> None:
         RandomWalk(n_layers=0)
 
 
+def test_what_is_dropped_after_a_random_walk_is_in_none_of_its_graphs() -> None:
+    """The graphs are what propagation goes over: an EdgeDrop that left them alone would do nothing."""
+    view = planted_blocks().data.train
+    walk = RandomWalk(0.3, n_layers=3)(view, rng(4))
+    found = EdgeDrop(0.5)(walk, rng(5))
+    kept = set(map(tuple, EdgeDrop(0.5)(view, rng(5)).edge_index.T.tolist()))
+    assert len(found.layers) == 3
+    for before, after in zip(walk.layers, found.layers, strict=True):
+        expected = [pair for pair in map(tuple, before.edge_index.T.tolist()) if pair in kept]
+        assert list(map(tuple, after.edge_index.T.tolist())) == expected
+        assert 0 < len(expected) < before.edge_index.shape[1]
+    again = RandomWalk(0.3, n_layers=1)(found, rng(4))
+    assert torch.equal(again.layers[0].edge_index, EdgeDrop(0.3)(found, rng(4)).edge_index)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 5])
 def test_the_svd_is_the_best_approximation_of_its_rank(rank: int) -> None:
     view = tiny_view()

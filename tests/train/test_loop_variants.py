@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation
+from mmrec.augment.edge_drop import EdgeDrop
+from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.graph.view import GraphView
+from mmrec.losses.contrast import InfoNCE
 from mmrec.models.base import Batch, Embeddings
 from mmrec.models.lightgcn import LightGCN
+from mmrec.models.xsimgcl import XSimGCL
 from mmrec.train.sampler import PairSampler
-from mmrec.train.streams import stream
+from mmrec.train.streams import seeded, stream
 from tests.cases.by_hand import Array, numerical_gradient
 from tests.cases.planted import tiny_view
 from tests.train.test_loop import losses_by_hand, run, small, valued
@@ -115,3 +119,24 @@ def test_a_schedule_follows_the_epochs() -> None:
     run(small(), valued([1.0, 2.0]), epochs=2, batch_size=5, augment=Seen(epochs), augment_step=Seen(steps))
     assert epochs == [1, 2]
     assert steps == [1, 1, 2, 2]
+
+
+def test_losses_of_one_name_are_all_descended() -> None:
+    """XSimGCL has a `contrast` of its own, and so has each ViewContrast: none takes another's place."""
+
+    def after(*weights: float) -> dict[str, float]:
+        with seeded(0, "init"):
+            model = XSimGCL(tiny_view(), dim=3)
+        auxiliary = [
+            ViewContrast(tiny_view(), augmentation=EdgeDrop(0.5), contrast=InfoNCE(weight=weight))
+            for weight in weights
+        ]
+        return run(model, epochs=1, lr=1e-12, auxiliary=auxiliary).rows[0]
+
+    alone, beside, twice = after(), after(0.0), after(2.0, 2.0)
+    assert alone["loss_contrast"] > 0.1
+    assert beside["loss_contrast"] == pytest.approx(alone["loss_contrast"])
+    assert (beside["loss_contrast-2"], beside["loss"]) == (0, pytest.approx(alone["loss"]))
+    assert min(twice["loss_contrast-2"], twice["loss_contrast-3"]) > 0.1
+    named = sum(value for name, value in twice.items() if name.startswith("loss_"))
+    assert twice["loss"] == pytest.approx(named)
