@@ -51,7 +51,7 @@ class BM3(Recommender):
                 0.01.
             modality_weight: weight of the modality losses.
             trainable_features: tune the raw features too, as the released code does. False (default) keeps
-                them frozen, many times cheaper.
+                them frozen, at half the time of an epoch (experiments/speed/README.md).
             init: `xavier` is xavier-uniform (the authors' code); `normal` is N(0, 0.1^2).
 
         Raises:

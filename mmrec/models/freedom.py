@@ -76,7 +76,8 @@ class FREEDOM(LightGCN):
             n_item_layers: layers over the item graph, of which the last is read out.
             modality_weight: weight of the modality losses; the paper's grid is 0, 1e-5, 1e-4, 1e-3.
             trainable_features: tune the raw features too, as the released code does; they reach the modality
-                losses only. False (default) keeps them frozen, many times cheaper.
+                losses only. False (default) keeps them frozen, at half the time of an
+                epoch (experiments/speed/README.md).
             reg: strength of an L2 penalty; the paper has none.
             l2: kind of that penalty.
             init: `xavier` is xavier-uniform (the authors' code); `normal` is N(0, 0.1^2).

@@ -29,8 +29,8 @@ class _WithLayer(Embeddings):
 class XSimGCL(LightGCN):
     """XSimGCL (Yu et al. 2023): BPR on a noisy mean of layers 1..L, InfoNCE between it and layer l*, eq. 10.
 
-    SimGCL's two extra passes are spared, as the ranking's own pass is noisy: a step costs what LightGCN's
-    does. Noise is `EmbeddingNoise`'s.
+    SimGCL's two extra passes are spared, as the ranking's own pass is noisy: a step propagates as
+    often as LightGCN's. Noise is `EmbeddingNoise`'s.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
     """Ask glibc to keep freed blocks of up to 128 MiB, instead of handing them back to the system at once.
 
     A training step makes and frees the same few matrices. By default each comes from the system anew, which
-    fills it with zeros, page by page: that took more time than the arithmetic, above all on virtual machines
-    (measured: experiments/speed/README.md). Elsewhere than on Linux with glibc nothing is done.
+    fills it with zeros, page by page: that took more time than the arithmetic, above all on virtual machines.
+    Elsewhere than on Linux with glibc nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return
