@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from mmrec.errors import GraphError
 from mmrec.graph import neighbours
@@ -149,6 +151,14 @@ def test_fuse_adds_what_repeats() -> None:
     index, weight = fuse({"a": part}, {"a": 1.0}, 2)
     assert index.tolist() == [[0, 1], [1, 0]]
     assert weight.tolist() == [1, 0.75]
+
+
+def test_fuse_works_where_its_parts_are() -> None:
+    """Shapes and devices alone; `meta` stands for a GPU, as no operation may mix it with the CPU."""
+    with FakeTensorMode(shape_env=ShapeEnv()):
+        part = torch.empty(2, 5, dtype=torch.int64, device="meta"), torch.empty(5, device="meta")
+        index, weight = fuse({"a": part, "b": part}, {"a": 0.5, "b": 0.5}, 4)
+    assert {index.device.type, weight.device.type} == {"meta"}
 
 
 @pytest.mark.parametrize(
