@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from mmrec.augment.edge_drop import EdgeDrop
 from mmrec.augment.hyperedge_view import HyperedgeView
 from mmrec.augment.item_graph_mix import ItemGraphMix
 from mmrec.augment.knn_rewire import KNNRewire
+from mmrec.augment.scheduled import Scheduled
 from mmrec.errors import GraphError
 from mmrec.graph import hypergraph
 from mmrec.graph.cooccurrence import cooccurrence_graph
@@ -39,6 +42,23 @@ def test_mixing_adds_cooccurrence() -> None:
     found = ItemGraphMix(share=0.4, k=2)(view, rng())
     assert np.allclose(dense_item_graph(found), expected, atol=1e-6)
     assert ItemGraphMix(share=0.4, k=2)(view, rng()).item_edge_index is found.item_edge_index  # made once
+
+
+def test_of_the_mixes_of_a_schedule_the_last_is_kept() -> None:
+    view = tiny_view()
+    plan = Scheduled(ItemGraphMix(k=2), start=0.1, end=0.9, epochs=20, option="share")
+    made = []
+    for epoch in range(1, 21):
+        found = plan.at(epoch)(view, rng())
+        fresh = plan.at(epoch)(tiny_view(), rng())
+        assert np.array_equal(dense_item_graph(found), dense_item_graph(fresh))
+        assert plan.at(epoch)(view, rng()).item_edge_index is found.item_edge_index  # made once an epoch
+        made += [weakref.ref(found.item_edge_index), weakref.ref(found.item_edge_weight)]
+        del found
+    gc.collect()
+    assert [one() is not None for one in made] == [False] * 38 + [True] * 2
+    with pytest.raises(GraphError, match=r"ItemGraphMix.k is 0, expected at least 1"):
+        ItemGraphMix(k=0)
 
 
 def test_what_is_mixed_in_is_of_the_clean_clicks() -> None:
