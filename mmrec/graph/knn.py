@@ -56,10 +56,12 @@ def knn(
         the P items with features, in order.
 
     Raises:
-        GraphError: for k below 1, or `approximate` without faiss.
+        GraphError: for k below 1, memory_mb below 0, or `approximate` without faiss.
     """
     if k < 1:
         raise GraphError(f"graph.k is {k}, expected at least 1")
+    if memory_mb < 0:
+        raise GraphError(f"graph.memory_mb is {memory_mb}, expected at least 0")
     ids = (present & features.any(dim=1)).nonzero().squeeze(1)
     if len(ids) == 0:
         return torch.empty(2, 0, dtype=torch.int64, device=features.device), features.new_empty(0)
