@@ -114,8 +114,6 @@ def _described(base: type[Any], kind: type[Any]) -> str:
 def _preview(
     names: str, config: str | None, options: str | None, epoch: int, seed: int, out: Path | None
 ) -> Seen:
-    import shlex
-
     from mmrec.run import prepare
 
     plugins = read_yaml(names, "--preview")
@@ -123,7 +121,7 @@ def _preview(
     if not plugins:
         raise ConfigError(f"--preview is '{names}'; name an augmentation, --list shows what there is")
     steps = [make(Augmentation, bind_plugin(Augmentation, one, "--preview")).at(epoch) for one in plugins]
-    bound = parse([*(["--config", config] if config else []), *shlex.split(options or "")])
+    bound = parse([*(["--config", config] if config else []), *_split(options or "")])
     before = after = prepare(bound).train
     rng, hints = stream(seed, "augment"), []
     for step in steps:  # as Compose does
@@ -138,6 +136,19 @@ def _preview(
             found = {"before": found["before"], **layers}
         draw(found, names, [f"{name}: {what}" for name, what in seen.changes.items()], out)
     return seen
+
+
+def _split(options: str) -> list[str]:
+    """Words, as a shell has them."""
+    import shlex
+
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        reason = str(error).lower()
+        raise ConfigError(
+            f"--options {options!r} cannot be split into words: {reason}; check quotes"
+        ) from error
 
 
 def _hint(name: str, view: GraphView, model: str) -> str:

@@ -21,9 +21,9 @@ class CorrelatedFeatureMask(Augmentation):
 
     Each modality is cut into `groups` blocks of columns, each block's rows into `clusters` by k-means; mutual
     information is that of cluster numbers in the clean view. Of k blocks, a random one and its floor(k / 2)
-    closest are set to zero in one view, the others in the second, so that neither view can guess what the
-    other hides. (Paper:
-    Self-supervised Learning for Large-scale Item Recommendations, arXiv:2007.12865.)
+    closest, or all but one if that is fewer, are set to zero in one view, the others in the second, so that
+    neither view can guess what the other hides. (Paper: Self-supervised Learning for Large-scale Item
+    Recommendations, arXiv:2007.12865.)
     """
 
     def __init__(self, groups: int = 4, clusters: int = 16) -> None:
@@ -34,11 +34,11 @@ class CorrelatedFeatureMask(Augmentation):
             clusters: values that a block is rounded to.
 
         Raises:
-            GraphError: if one is not at least 1, or 2.
+            GraphError: if one is not at least 2.
         """
-        if groups < 1 or clusters < 2:
+        if groups < 2 or clusters < 2:
             found = f"groups {groups} and clusters {clusters}"
-            raise GraphError(f"CorrelatedFeatureMask has {found}, expected at least 1 and 2")
+            raise GraphError(f"CorrelatedFeatureMask has {found}, expected at least 2 of each")
         self.groups, self.clusters = groups, clusters
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
@@ -48,7 +48,11 @@ class CorrelatedFeatureMask(Augmentation):
     def pair_of(
         self, first: GraphView, second: GraphView, rng: torch.Generator
     ) -> tuple[GraphView, GraphView]:
-        """The first so, and the second with all the other blocks masked."""
+        """The first so, and the second with all the other blocks masked.
+
+        Raises:
+            GraphError: if the features are a single column, of which one view would hide all.
+        """
         blocks = _blocks(first, self.groups)
 
         def information(clean: GraphView) -> np.ndarray:
@@ -56,10 +60,15 @@ class CorrelatedFeatureMask(Augmentation):
 
         if not blocks:
             return first, second
+        if len(blocks) < 2:
+            found = f"no features but '{blocks[0][0]}', which is one column"
+            raise GraphError(
+                f"CorrelatedFeatureMask finds {found}, expected at least 2; take it out of augment"
+            )
         shared = first.freeze(f"correlated {self.groups} {self.clusters}", information)
         seed = int(torch.randint(len(blocks), (), generator=rng))
-        closest = np.argsort(-shared[seed], kind="stable")[: len(blocks) // 2].tolist()
-        masked = {seed, *closest}
+        most = min(len(blocks) // 2, len(blocks) - 2)  # beside the seed, so that one block stays
+        masked = {seed, *np.argsort(-shared[seed], kind="stable")[:most].tolist()}
         return _masked(first, blocks, masked), _masked(second, blocks, set(range(len(blocks))) - masked)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mmrec.augment.base import Augmentation, check_rate
-from mmrec.graph.hypergraph import hypergraph_expansion, item_hyperedges
+from mmrec.graph.hypergraph import check_expansion, hypergraph_expansion, item_hyperedges
 from mmrec.graph.view import GraphView
 
 
@@ -25,9 +25,14 @@ class HyperedgeView(Augmentation):
         self.drop = check_rate("HyperedgeView.drop", drop)
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
-        """A view with the expanded item graph."""
+        """A view with the expanded item graph.
+
+        Raises:
+            GraphError: without an item graph, or with hyperedges too large (`check_expansion`).
+        """
         members = item_hyperedges(view, "HyperedgeView")
-        distinct, edge = torch.unique(members[1], return_inverse=True)
+        distinct, edge, sizes = torch.unique(members[1], return_inverse=True, return_counts=True)
+        check_expansion(sizes, view.num_items, "HyperedgeView")  # of all: no draw later on is refused
         keep = torch.rand(len(distinct), generator=rng) >= self.drop
         index, weight = hypergraph_expansion(members.cpu()[:, keep[edge.cpu()]], view.num_items)
         index, weight = index.to(members.device), weight.to(members.device)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmrec.augment.base import Augmentation, check_rate
+from mmrec.errors import GraphError
 from mmrec.graph.cooccurrence import item_partners
 from mmrec.graph.item_graph import fuse
 from mmrec.graph.view import GraphView, item_links
@@ -24,7 +25,12 @@ class ItemGraphMix(Augmentation):
         Args:
             share: weight of co-occurrence, in [0, 1).
             k: strongest partners per item.
+
+        Raises:
+            GraphError: if share is out of its range, or k is not at least 1.
         """
+        if k < 1:
+            raise GraphError(f"ItemGraphMix.k is {k}, expected at least 1")
         self.share, self.k = check_rate("ItemGraphMix.share", share), k
 
     def __call__(self, view: GraphView, rng: torch.Generator) -> GraphView:
@@ -33,10 +39,14 @@ class ItemGraphMix(Augmentation):
         if self.share == 0:
             return view
 
-        def mixed(view: GraphView) -> tuple[Tensor, Tensor]:
+        # The last mix alone: a share that is Scheduled is another in each epoch, each as large as the graph.
+        last: dict[tuple[float, int], tuple[Tensor, Tensor]] = view.derive("links: last mix", lambda _: {})
+        asked = self.share, self.k
+        if asked not in last:
             together, count = item_partners(view, self.k)
             parts = {"links": (index, weight), "clicks": (together.to(index.device), count.to(index.device))}
-            return fuse(parts, {"links": 1 - self.share, "clicks": self.share}, view.num_items)
-
-        new, new_weight = view.derive(f"links: mixed {self.share} {self.k}", mixed)
+            mixed = fuse(parts, {"links": 1 - self.share, "clicks": self.share}, view.num_items)
+            last.clear()
+            last[asked] = mixed
+        new, new_weight = last[asked]
         return view.changed(item_edge_index=new, item_edge_weight=new_weight)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from features.files import content_hash
 from mmrec.graph.cache import Arrays, cached
-from mmrec.graph.knn import knn
+from mmrec.graph.knn import chosen_way, knn
 from mmrec.graph.matrices import click_matrix
 from mmrec.graph.view import GraphView
 
@@ -37,6 +37,7 @@ def user_interest_graph(view: GraphView, name: str, *, k: int = 10) -> tuple[Ten
         index, cosine = knn(features.cpu(), present.cpu(), k=k, title=f"user graph, {name}")
         return {"index": index.numpy(), "cosine": cosine.numpy()}
 
-    key = f"interest-{content_hash(features.cpu().numpy(), present.cpu().numpy(), k)}"
+    way = chosen_way(features, present)
+    key = f"interest-{content_hash(features.cpu().numpy(), present.cpu().numpy(), [k, way])}"
     found = cached(view.cache_dir, key, build)
     return torch.from_numpy(found["index"]), torch.from_numpy(found["cosine"]) / k

@@ -101,7 +101,7 @@ def fuse(
         keys.append(index[0] * num_items + index[1])
         values.append(weight.double() * shares[name] / covered[index[0]])  # type: ignore[index]
     unique, position = torch.unique(torch.cat(keys), return_inverse=True)
-    total = torch.zeros(len(unique), dtype=torch.float64).index_add_(0, position, torch.cat(values))
+    total = torch.zeros_like(unique, dtype=torch.float64).index_add_(0, position, torch.cat(values))
     return torch.stack([unique // num_items, unique % num_items]), total.float()
 
 

@@ -56,34 +56,46 @@ def knn(
         the P items with features, in order.
 
     Raises:
-        GraphError: for k below 1, or `approximate` without faiss.
+        GraphError: for k below 1, memory_mb below 0, or `approximate` without faiss.
     """
     if k < 1:
         raise GraphError(f"graph.k is {k}, expected at least 1")
-    ids = (present & features.any(dim=1)).nonzero().squeeze(1)
+    if memory_mb < 0:
+        raise GraphError(f"graph.memory_mb is {memory_mb}, expected at least 0")
+    ids = _comparable(features, present).nonzero().squeeze(1)
     if len(ids) == 0:
         return torch.empty(2, 0, dtype=torch.int64, device=features.device), features.new_empty(0)
     k = min(k, len(ids))
-    if _is_exact(search, len(ids), exact_up_to, title):
+    if _way(search, len(ids), exact_up_to) == "exact":
+        if search == "auto" and len(ids) > exact_up_to:
+            log.warning(
+                "%s: %s items are compared pair by pair, as faiss is missing: pip install faiss-cpu for a "
+                "search that is approximate and much faster above graph.exact_up_to %s",
+                *(title, f"{len(ids):,}", f"{exact_up_to:,}"),
+            )
         neighbours, cosines = exact_neighbours(features, ids, k, memory_mb, title)
+    elif not have_faiss():
+        raise GraphError("graph.search is 'approximate', which needs faiss: pip install faiss-cpu")
     else:
         neighbours, cosines = approximate_neighbours(features, ids, k, title)
     return torch.stack([ids.repeat_interleave(k), ids[neighbours.flatten()]]), cosines.flatten()
 
 
-def _is_exact(search: Search, count: int, exact_up_to: int, title: str) -> bool:
-    if search == "approximate" and not have_faiss():
-        raise GraphError("graph.search is 'approximate', which needs faiss: pip install faiss-cpu")
-    if search != "auto" or count <= exact_up_to:
-        return search != "approximate"
-    if not have_faiss():
-        log.warning(
-            "%s: %s items are compared pair by pair, as faiss is missing: pip install faiss-cpu for a search "
-            "that is approximate and much faster above graph.exact_up_to %s",
-            *(title, f"{count:,}", f"{exact_up_to:,}"),
-        )
-        return True
-    return False
+def chosen_way(
+    features: Tensor, present: Tensor, search: Search = "auto", exact_up_to: int = 200_000
+) -> Literal["exact", "approximate"]:
+    """What a `search` of `knn` comes to for these items on this machine, by which its result differs."""
+    return _way(search, int(_comparable(features, present).sum()), exact_up_to)
+
+
+def _way(search: Search, count: int, exact_up_to: int) -> Literal["exact", "approximate"]:
+    if search != "auto":
+        return search
+    return "exact" if count <= exact_up_to or not have_faiss() else "approximate"
+
+
+def _comparable(features: Tensor, present: Tensor) -> Tensor:
+    return present & features.any(dim=1)
 
 
 def exact_neighbours(

@@ -69,13 +69,14 @@ class DCCF(Recommender):
         for number in range(1, self.n_layers + 1):
             graph = view.layers[(number - 1) % len(view.layers)] if view.layers else view
             before, (layer, seen) = layer, self._layer(graph, one_layer(matrix, layer, number), layer)
-            if matrix.low_rank is None:
-                for change in view.inside:
-                    layer = change(layer, number)
-                given = layer
-            else:  # for the read-out alone, as in `layer_outputs`: the next layer starts from the clicks' own
+            given = layer
+            if matrix.low_rank is not None:
                 left, right = matrix.low_rank
                 given, seen = self._layer(graph, left @ (right.T @ before), before)
+            for change in view.inside:
+                given = change(given, number)
+            if matrix.low_rank is None:  # else, as in `layer_outputs`, the next starts from the clicks' own
+                layer = given
             views.append(seen)
             total = total + given
         out = _WithViews(*torch.split(total, sizes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import ClassVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,12 @@ from mmrec.graph.ops import check_layers, propagate, smooth
 from mmrec.graph.view import GraphView
 from mmrec.losses.ranking import bpr_loss
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
+
+
+class _Weighed(Embeddings):
+    """Embeddings, and the weights of the users' blocks, [U, blocks]."""
+
+    weights: Tensor
 
 
 class LIRDRec(Recommender):
@@ -75,7 +82,8 @@ class LIRDRec(Recommender):
         )
         self.theta = nn.Parameter(nn.init.xavier_normal_(torch.empty(num_users, blocks)))
         self.register_buffer("own", torch.tensor(own_share))
-        self._last: Tensor | None = None
+        self._last: Tensor | None = None  # weights of the last step
+        self._last_batch: ref[Batch] | None = None  # whose they are
 
     def start_epoch(self, epoch: int) -> None:
         """Shrink w1 and copy the last weights: w1 / w2 is then own / (1 - own) decay^(t (t + 1) / 2)."""
@@ -112,19 +120,21 @@ class LIRDRec(Recommender):
         parts = users.chunk(len(items), dim=1)
         weights = self._weigh(list(parts))
         users = torch.cat([weights[:, [n]] * part for n, part in enumerate(parts)], dim=1)
-        return Embeddings(users, of_items + propagate(item_matrix(view), of_items))
+        found = _Weighed(users, of_items + propagate(item_matrix(view), of_items))
+        found.weights = weights.detach()
+        return found
 
     def _weigh(self, parts: list[Tensor]) -> Tensor:
         """Weights of the blocks per user, [U, blocks], each row summing to one."""
         scores = [scorer(part) for scorer, part in zip(self.scorers, parts, strict=True)]
         own: Tensor = self.get_buffer("own")
-        weights = torch.softmax(own * torch.cat(scores, dim=1) + (1 - own) * self.theta, dim=1)
-        if self.training:
-            self._last = weights.detach()
-        return weights
+        return torch.softmax(own * torch.cat(scores, dim=1) + (1 - own) * self.theta, dim=1)
 
     def losses(self, out: Embeddings, batch: Batch, view: GraphView) -> dict[str, Tensor]:
         """`bpr`, and `l2` on all final vectors."""
+        # Of the step's own pass: auxiliary losses embed other views, and may take their losses, after it.
+        if isinstance(out, _Weighed) and (self._last_batch is None or self._last_batch() is not batch):
+            self._last, self._last_batch = out.weights, ref(batch)
         rows = out.rows(batch)
         size = out.users.square().mean() + out.items.square().mean()
         return {"bpr": bpr_loss(rows.users, rows.items - rows.negatives), "l2": self.reg * size}

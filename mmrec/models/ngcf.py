@@ -59,13 +59,15 @@ class NGCF(Recommender):
         matrix, parts = (user_item_matrix if self.form == "paper" else random_walk_matrix)(view), [layer]
         for number in range(1, self.n_layers + 1):
             before, layer = layer, self._layer(number, one_layer(matrix, layer, number), layer)
-            if matrix.low_rank is None:
-                for change in view.inside:
-                    layer = change(layer, number)
-                parts.append(normalize(layer, dim=1))
-            else:  # for the read-out alone, as in `layer_outputs`: the next layer starts from the clicks' own
+            given = layer
+            if matrix.low_rank is not None:
                 left, right = matrix.low_rank
-                parts.append(normalize(self._layer(number, left @ (right.T @ before), before), dim=1))
+                given = self._layer(number, left @ (right.T @ before), before)
+            for change in view.inside:
+                given = change(given, number)
+            parts.append(normalize(given, dim=1))
+            if matrix.low_rank is None:  # else, as in `layer_outputs`, the next starts from the clicks' own
+                layer = given
         users, items = torch.split(torch.cat(parts, dim=1), [self.num_users, self.num_items])
         return Embeddings(users, items)
 

@@ -118,7 +118,7 @@ def test_a_schedule_of_somebody_elses_class() -> None:
 
 
 def test_a_scheduled_pair_is_that_of_its_augmentation() -> None:
-    masks = Scheduled(CorrelatedFeatureMask(clusters=3), start=1, end=2, option="groups")
+    masks = Scheduled(CorrelatedFeatureMask(clusters=3), start=2, end=3, option="groups")
     first, second = masks.pair(view(), rng())
     for name, rows in view().features.items():
         assert torch.equal(first.features[name] + second.features[name], rows)
@@ -214,28 +214,49 @@ def test_steps_without_a_say_draw_for_each_view_in_turn() -> None:
 
 
 def test_columns_that_say_the_same_are_masked_together() -> None:
-    """Blocks 0 and 2 are the same numbers, so are 1 and 3: a mask of two takes a pair."""
+    """Blocks 0, 2 and 4 are the same numbers, so are 1, 3 and 5: a mask of four takes three that are."""
     draw = rng(3)
     one, other = (torch.randint(3, (60, 1), generator=draw).float() for _ in range(2))
     some = GraphView(
         2,
         60,
         torch.tensor([[0, 1], [0, 1]]),
-        features={"image": torch.cat([one, other, one, other], dim=1)},
+        features={"image": torch.cat([one, other] * 3, dim=1)},
         present={"image": torch.ones(60, dtype=torch.bool)},
     )
     for seed in range(8):
-        masked = CorrelatedFeatureMask(groups=4, clusters=3)(some, rng(seed)).features["image"]
-        hidden = (~masked.any(dim=0)).nonzero().squeeze(1).tolist()
-        assert hidden[:2] in ([0, 2], [1, 3]) or len(hidden) == 3
-        assert {0, 2} <= set(hidden) or {1, 3} <= set(hidden)
+        masked = CorrelatedFeatureMask(groups=6, clusters=3)(some, rng(seed)).features["image"]
+        hidden = set((~masked.any(dim=0)).nonzero().squeeze(1).tolist())
+        assert len(hidden) == 4
+        assert {0, 2, 4} <= hidden or {1, 3, 5} <= hidden
 
 
 def test_without_features_there_is_nothing_to_mask() -> None:
     plain = replace(tiny_view(), features={}, present={})
     assert CorrelatedFeatureMask()(plain, rng()) is plain
-    with pytest.raises(GraphError, match="CorrelatedFeatureMask has groups 0 and clusters 16"):
-        CorrelatedFeatureMask(groups=0)
+    for groups in (0, 1):
+        with pytest.raises(GraphError, match=f"CorrelatedFeatureMask has groups {groups} and clusters 16"):
+            CorrelatedFeatureMask(groups=groups)
+
+
+@pytest.mark.parametrize(("columns", "hidden"), [(2, 1), (3, 2), (4, 3), (5, 3), (6, 4)])
+def test_neither_view_hides_everything(columns: int, hidden: int) -> None:
+    """Of k blocks 1 + floor(k / 2), as the paper has it, but never all."""
+    some = replace(
+        tiny_view(),
+        features={"image": 1 + torch.rand(6, columns, generator=rng())},
+        present={"image": torch.ones(6, dtype=torch.bool)},
+    )
+    for seed in range(4):
+        pair = CorrelatedFeatureMask(groups=columns, clusters=2).pair(some, rng(seed))
+        assert [int((~one.features["image"].any(dim=0)).sum()) for one in pair] == [hidden, columns - hidden]
+
+
+def test_one_column_cannot_be_parted() -> None:
+    some = replace(tiny_view(), features={"price": torch.ones(6, 1)}, present={"price": torch.ones(6) > 0})
+    with pytest.raises(GraphError, match="finds no features but 'price', which is one column") as error:
+        CorrelatedFeatureMask()(some, rng())
+    assert "\n" not in str(error.value)
 
 
 class HalfOfTheClicks(BaseTransform):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,9 @@ from mmrec.augment.edge_drop import EdgeDrop
 from mmrec.augment.hyperedge_view import HyperedgeView
 from mmrec.augment.item_graph_mix import ItemGraphMix
 from mmrec.augment.knn_rewire import KNNRewire
+from mmrec.augment.scheduled import Scheduled
 from mmrec.errors import GraphError
+from mmrec.graph import hypergraph
 from mmrec.graph.cooccurrence import cooccurrence_graph
 from mmrec.graph.hypergraph import item_hyperedges
 from mmrec.graph.item_graph import add_item_graph
@@ -38,6 +42,23 @@ def test_mixing_adds_cooccurrence() -> None:
     found = ItemGraphMix(share=0.4, k=2)(view, rng())
     assert np.allclose(dense_item_graph(found), expected, atol=1e-6)
     assert ItemGraphMix(share=0.4, k=2)(view, rng()).item_edge_index is found.item_edge_index  # made once
+
+
+def test_of_the_mixes_of_a_schedule_the_last_is_kept() -> None:
+    view = tiny_view()
+    plan = Scheduled(ItemGraphMix(k=2), start=0.1, end=0.9, epochs=20, option="share")
+    made = []
+    for epoch in range(1, 21):
+        found = plan.at(epoch)(view, rng())
+        fresh = plan.at(epoch)(tiny_view(), rng())
+        assert np.array_equal(dense_item_graph(found), dense_item_graph(fresh))
+        assert plan.at(epoch)(view, rng()).item_edge_index is found.item_edge_index  # made once an epoch
+        made += [weakref.ref(found.item_edge_index), weakref.ref(found.item_edge_weight)]
+        del found
+    gc.collect()
+    assert [one() is not None for one in made] == [False] * 38 + [True] * 2
+    with pytest.raises(GraphError, match=r"ItemGraphMix.k is 0, expected at least 1"):
+        ItemGraphMix(k=0)
 
 
 def test_what_is_mixed_in_is_of_the_clean_clicks() -> None:
@@ -143,6 +164,25 @@ def test_modalities_hyperedges_stand_side_by_side() -> None:
     scale = np.array([one**-0.5 if one else 0.0 for one in shared.sum(axis=1)])
     found = dense_item_graph(HyperedgeView(0.5)(view, rng(4)))
     assert np.allclose(found, scale[:, None] * shared * scale, atol=1e-6)
+
+
+def test_hyperedges_that_would_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items with the same row have the same nearest: 40 of them, and 2 hyperedges that hold them all."""
+    features = {"image": torch.cat([torch.ones(40, 5), torch.eye(5)])}
+    present = {"image": torch.ones(45, dtype=torch.bool)}
+    clicks = torch.zeros(2, 1, dtype=torch.int64)
+    view = add_item_graph(GraphView(1, 45, clicks, features=features, present=present), k=3)
+    sizes = torch.bincount(item_hyperedges(view, "a test")[1])
+    links_at_most = int((sizes**2).sum())
+    assert links_at_most >= 2 * 40**2
+    monkeypatch.setattr(hypergraph, "MOST_LINKS", links_at_most)
+    HyperedgeView()(view, rng())
+    monkeypatch.setattr(hypergraph, "MOST_LINKS", links_at_most - 1)
+    monkeypatch.setattr("mmrec.augment.hyperedge_view.hypergraph_expansion", None)  # nothing is made
+    found = f"hyperedges of up to {int(sizes.max())} of 45 items, {links_at_most:,} links"
+    with pytest.raises(GraphError, match=f"HyperedgeView finds {found}, expected at most .*MMHCL") as error:
+        HyperedgeView(0.9)(view, rng())
+    assert "\n" not in str(error.value)
 
 
 def test_hyperedges_are_those_of_the_links_that_are_there() -> None:

@@ -202,6 +202,10 @@ def test_graphs_with_nothing_in_them() -> None:
         (["--preview", ""], "--preview is ''; name an augmentation, --list shows what there is"),
         (["--preview", "[]"], "--preview is '[]'; name an augmentation"),
         (["--preview", "[EdgeDrop"], "--preview, line 1, column 10 is not YAML"),
+        (
+            ["--preview", "EdgeDrop", "--options", "--root 'x"],
+            '--options "--root \'x" cannot be split into words: no closing quotation; check quotes',
+        ),
         (["--preview", "EdgeDrop", "--epoch", "0"], "--epoch is 0, expected at least 1"),
         (["--preveiw", "EdgeDrop"], "there is no option '--preveiw'; did you mean '--preview'"),
         (["--preview", "EdgeDrop", "--config", "nowhere.yaml"], "config nowhere.yaml cannot be read"),

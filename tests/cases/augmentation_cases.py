@@ -20,6 +20,7 @@ from mmrec.augment.feature_mask import FeatureMask
 from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.view import GraphView
 from tests.cases.planted import (
+    assert_same_but_rounding,
     assert_same_tensors,
     copies,
     planted_blocks,
@@ -133,4 +134,4 @@ class AugmentationCase:
     def test_one_seed_gives_one_result_on_either_device(self) -> None:
         view = self.view()
         on_gpu = self.make()(view.to("cuda"), rng(3)).to("cpu")
-        assert_same_tensors(on_gpu, copies(self.make()(view, rng(3))))
+        assert_same_but_rounding(on_gpu, self.make()(view, rng(3)))

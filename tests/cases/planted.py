@@ -118,7 +118,7 @@ def tensors(view: GraphView) -> dict[str, Tensor]:
     parts |= {f"present.{name}": mask for name, mask in view.present.items()}
     for number, layer in enumerate(view.layers):
         parts |= {f"layers.{number}.{name}": tensor for name, tensor in tensors(layer).items()}
-    probe = torch.ones(view.num_users + view.num_items, 4)
+    probe = torch.ones(view.num_users + view.num_items, 4, device=view.edge_index.device)
     parts |= {f"inside.{number}": change(probe, 1) for number, change in enumerate(view.inside)}
     if view.hyperedges is not None and view.hyperedges[0] is view.item_edge_index:
         parts["hyperedges"] = view.hyperedges[1]
@@ -137,6 +137,26 @@ def assert_same_tensors(view: GraphView, before: dict[str, Tensor]) -> None:
     for name, tensor in after.items():
         assert tensor.dtype == before[name].dtype, name
         assert torch.equal(tensor, before[name]), name
+
+
+def assert_same_but_rounding(view: GraphView, other: GraphView) -> None:
+    """Floats to 1e-5 of their size, as devices sum in other orders, and the rest bit for bit.
+
+    Factors of low rank are compared by their product: where singular values are equal, as those of graphs in
+    several parts are, rounding alone turns the vectors.
+    """
+    found, expected = ({**tensors(one), **_low_rank_product(one)} for one in (view, other))
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert (tensor.dtype, tensor.shape) == (expected[name].dtype, expected[name].shape), name
+        if tensor.is_floating_point() and not name.startswith("low_rank."):
+            assert torch.allclose(tensor, expected[name], rtol=1e-5), name
+        elif not tensor.is_floating_point():
+            assert torch.equal(tensor, expected[name]), name
+
+
+def _low_rank_product(view: GraphView) -> dict[str, Tensor]:
+    return {} if view.low_rank is None else {"low rank": view.low_rank[0] @ view.low_rank[1].T}
 
 
 def without_clicks(view: GraphView) -> GraphView:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
+import torch
 
 from mmrec.augment.base import Augmentation
 from mmrec.augment.degree_drop import DegreeDrop
 from mmrec.augment.edge_drop import EdgeDrop
+from mmrec.augment.svd_view import SVDView
+from mmrec.graph.view import GraphView
 from mmrec.plugins import known
 from tests.cases.augmentation_cases import AugmentationCase
+from tests.cases.planted import assert_same_but_rounding, planted_blocks, rng, tensors, tiny_view
 
 DIFFERENT: dict[str, dict[str, Any]] = {
     "Compose": {"options": {"steps": [EdgeDrop(0.3), DegreeDrop(0.5)]}, "zero": {"steps": []}},
@@ -53,6 +60,31 @@ def test_none_is_forgotten() -> None:
     assert suites == set(known(Augmentation).values())
     assert len(suites) >= 19
     assert set(DIFFERENT) <= {kind.__name__ for kind in suites}, "an entry for a class that is no more"
+
+
+def test_changes_inside_propagation_are_looked_at_where_the_view_is() -> None:
+    """As the suite does on a GPU; `meta` has neither numbers nor generators."""
+    nothing = torch.empty(2, 0, dtype=torch.int64, device="meta")
+    view = GraphView(2, 3, nothing, inside=(lambda layer, number: number * layer,))
+    assert {tensor.device.type for tensor in tensors(view).values()} == {"meta"}
+
+
+def test_devices_may_differ_by_rounding_and_by_no_more() -> None:
+    view = planted_blocks().data.train
+    weights = 1 + torch.rand(view.edge_index.shape[1], generator=rng(9))
+    view, rounded = (replace(view, edge_weight=one) for one in (weights, weights * (1 + 1e-6)))
+    low, turned = SVDView(4)(view, rng()), SVDView(4)(rounded, rng())
+    assert low.low_rank is not None
+    assert_same_but_rounding(turned, low)  # four parts: four singular values of one
+    with pytest.raises(AssertionError, match="low rank"):
+        assert_same_but_rounding(turned, replace(low, low_rank=(low.low_rank[0] * 1.0001, low.low_rank[1])))
+    tiny = tiny_view()
+    for name, other in (
+        ("item_edge_weight", replace(tiny, item_edge_weight=tiny.item_edge_weight * (1 + 1e-4))),  # type: ignore[operator]
+        ("edge_index", replace(tiny, edge_index=tiny.edge_index.flip(1))),
+    ):
+        with pytest.raises(AssertionError, match=name):
+            assert_same_but_rounding(tiny, other)
 
 
 def _is_suite(one: Any) -> bool:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from mmrec.errors import GraphError
 from mmrec.graph import neighbours
 from mmrec.graph.item_graph import add_item_graph, fuse
-from mmrec.graph.knn import knn
+from mmrec.graph.knn import Search, knn
 from mmrec.graph.view import GraphView
 from tests.cases.planted import assert_same_tensors, copies, dense_item_graph, rng, tiny_view
 
@@ -151,6 +154,14 @@ def test_fuse_adds_what_repeats() -> None:
     assert weight.tolist() == [1, 0.75]
 
 
+def test_fuse_works_where_its_parts_are() -> None:
+    """Shapes and devices alone; `meta` stands for a GPU, as no operation may mix it with the CPU."""
+    with FakeTensorMode(shape_env=ShapeEnv()):
+        part = torch.empty(2, 5, dtype=torch.int64, device="meta"), torch.empty(5, device="meta")
+        index, weight = fuse({"a": part, "b": part}, {"a": 0.5, "b": 0.5}, 4)
+    assert {index.device.type, weight.device.type} == {"meta"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -259,6 +270,31 @@ def test_another_input_never_finds_them(tmp_path: Path, searches: list[str]) -> 
     lacking["image"][5] = False
     add_item_graph(replace(view, present=lacking), k=3)
     assert searches[3:] == ["item graph, image"]
+
+
+def test_neighbours_found_with_and_without_faiss_are_kept_apart(
+    tmp_path: Path, searches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = replace(view_of(), cache_dir=tmp_path)
+
+    def themselves(features: Tensor, ids: Tensor, k: int, title: str) -> tuple[Tensor, Tensor]:
+        return torch.arange(len(ids))[:, None].expand(-1, k), torch.ones(len(ids), k)
+
+    def found(faiss: bool, search: Search = "auto") -> list[list[int]]:
+        monkeypatch.setattr("mmrec.graph.knn.have_faiss", lambda: faiss)
+        index = add_item_graph(view, k=3, weights={"text": 1}, search=search, exact_up_to=11).item_edge_index
+        assert index is not None
+        return index.tolist()
+
+    monkeypatch.setattr("mmrec.graph.knn.approximate_neighbours", themselves)
+    exact = found(faiss=False)
+    assert found(faiss=True) == [[*range(12)]] * 2
+    assert len(searches) == 2
+    assert (
+        found(faiss=False) == found(faiss=False, search="exact") == found(faiss=True, search="exact") == exact
+    )
+    assert found(faiss=False, search="approximate") == [[*range(12)]] * 2  # it is there
+    assert len(searches) == 2
 
 
 def test_nothing_is_kept_without_a_folder(

@@ -103,3 +103,13 @@ def test_augmentations_find_theirs_again(kind: type[Augmentation], tmp_path: Pat
     view = view_with(tmp_path)
     assert_same_tensors(kind()(view, rng(3)), first)
     assert built == []
+
+
+def test_users_found_the_other_way_are_other_users(
+    tmp_path: Path, built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a search comes to depends on whether faiss is installed; see also the item graph's tests."""
+    for way, count in (("exact", 1), ("approximate", 2), ("exact", 2)):
+        monkeypatch.setattr(interest, "chosen_way", lambda *_, way=way: way)
+        interest.user_interest_graph(view_with(tmp_path), "text", k=3)
+        assert built == ["knn"] * count

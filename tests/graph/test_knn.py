@@ -153,6 +153,11 @@ def test_no_neighbours_asked_for(k: int) -> None:
         knn(torch.ones(3, 2), everybody(3), k=k)
 
 
+def test_less_memory_than_none() -> None:
+    with pytest.raises(GraphError, match=r"graph.memory_mb is -1, expected at least 0"):
+        knn(torch.ones(3, 2), everybody(3), memory_mb=-1)
+
+
 @settings(max_examples=40, deadline=None)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 300), k=st.integers(1, 12), seed=st.integers(0, 2**20))
 def test_compiled_lists_are_torchs(rows: int, columns: int, k: int, seed: int) -> None:

@@ -317,6 +317,21 @@ def test_every_model_with_layers_follows_what_a_view_asks_for_inside(name: str) 
             assert same is (name in NO_LAYERS), type(augmentation).__name__
 
 
+@pytest.mark.parametrize("name", sorted(set(known(Recommender)) - NO_LAYERS))  # type: ignore[type-abstract]
+def test_what_changes_inside_does_so_beside_a_low_rank(name: str) -> None:
+    view = planted_blocks().data.train
+    torch.manual_seed(0)
+    kind = known(Recommender)[name]  # type: ignore[type-abstract]
+    forms = [{"form": "paper"}, {"form": "released"}] if name == "NGCF" else [{}]
+    for model in (kind(view, **form) for form in forms):
+        low = SVDView(2)(view, rng())
+        alone = model.embed(low)
+        for augmentation in (EmbeddingNoise(0.5), MessageDrop(0.5)):
+            both = model.embed(augmentation(low, rng()))
+            for one, other in ((alone.users, both.users), (alone.items, both.items)):
+                assert not torch.allclose(one, other, atol=1e-4), type(augmentation).__name__
+
+
 def test_noise_reaches_a_random_walk() -> None:
     view = tiny_view()
     model = LATTICE(view, dim=4, clicks="random_walk")

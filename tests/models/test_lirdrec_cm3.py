@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from mmrec.augment.edge_drop import EdgeDrop
+from mmrec.augment.feature_mask import FeatureMask
+from mmrec.auxiliary.adversarial_feature import AdversarialFeature
+from mmrec.auxiliary.base import Auxiliary
+from mmrec.auxiliary.view_contrast import ViewContrast
 from mmrec.losses.uniformity import uniformity
 from mmrec.models.base import Batch
 from mmrec.models.cm3 import CM3, slerp
@@ -128,7 +133,7 @@ def test_lirdrecs_weights_are_copied_progressively() -> None:
         model.start_epoch(epoch)
         own = float(model.get_buffer("own"))
         assert own / (1 - own) == pytest.approx(9 * 0.8 ** (epoch * (epoch + 1) / 2), rel=1e-5)
-    model.embed(VIEW)
+    model.losses(model.embed(VIEW), by_hand.batch(), VIEW)
     assert model._last is not None
     assert torch.allclose(model._last.sum(dim=1), torch.ones(5, dtype=torch.float64))
     model.start_epoch(5)
@@ -138,6 +143,35 @@ def test_lirdrecs_weights_are_copied_progressively() -> None:
     model.embed(VIEW)
     model.start_epoch(6)
     assert torch.equal(model.theta, before)  # evaluation leaves no trace
+
+
+@pytest.mark.parametrize(
+    "helper",
+    [
+        ViewContrast(VIEW, augmentation=EdgeDrop(0.5)),
+        ViewContrast(VIEW, augmentation=FeatureMask(0.5), against="clean"),
+        AdversarialFeature(VIEW, epsilon=0.5),
+    ],
+)
+def test_lirdrec_copies_the_weights_of_a_steps_own_pass(helper: Auxiliary) -> None:
+    """Not of the views that auxiliary losses look at beside it."""
+
+    def theta(*beside: Auxiliary, steps: int = 2) -> torch.Tensor:
+        model = LIRDRec(VIEW, dim=2, hidden=3).double()
+        by_hand.set_by_formula(model)
+        for _ in range(steps):
+            with torch.no_grad():
+                model.theta += 0.1 * torch.eye(5, 3)
+            drawn = by_hand.batch()
+            out = model.embed_in_training(VIEW, drawn.rng)
+            model.losses(out, drawn, VIEW)
+            for one in beside:
+                one.losses(model, VIEW, out, drawn, rng())
+        model.start_epoch(1)
+        return model.theta.detach()
+
+    assert torch.equal(theta(helper), theta())
+    assert not torch.equal(theta(), theta(steps=1))
 
 
 def test_cm3_by_hand() -> None:
