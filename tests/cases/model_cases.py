@@ -186,14 +186,16 @@ class ModelCase:
             states.append(model.state_dict())
         assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
-    def test_losses_draw_from_the_batchs_generator_alone(self) -> None:
+    def test_a_step_draws_from_the_batchs_generator_alone(self) -> None:
+        """Twice the same step of the same start, from the forward pass of training to the losses."""
         view = planted().data.train
-        model = self.make(view)
-        with raises_if_random():
-            values = []
-            for _ in range(2):
-                batch = replace(self.batch(view), rng=rng(5))
-                values.append(model.losses(model.embed(view), batch, view))
+        values = []
+        for _ in range(2):
+            model = self.make(view)  # anew: some count their steps, or keep what the first step learned
+            batch = replace(self.batch(view), rng=rng(5))
+            with raises_if_random():
+                values.append(model.losses(model.embed_in_training(view, batch.rng), batch, view))
+        assert values[0].keys() == values[1].keys()
         for name, value in values[0].items():
             assert torch.equal(value, values[1][name]), name
 
