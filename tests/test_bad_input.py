@@ -86,24 +86,31 @@ def test_a_missing_column(words: list[str], expected: str, refused: Callable[...
     assert re.search(expected, refused(*words))
 
 
-@pytest.mark.parametrize("name", ["clicks.csv", "items.csv"])
 @pytest.mark.parametrize(
-    ("content", "expected"),
+    ("content", "clicks", "items"),
     [
-        (b"", "empty"),
-        (b"user_id,item_id,x_label,title,description\n", "row"),
-        (b"\x00\x01\x02\xff" * 100, "csv"),
-        (b'user_id,item_id\n"1,2\n', "csv"),
+        (b"", "the file is empty (0 bytes)", "is empty (0 bytes)"),
+        (b"user_id,item_id,x_label,title,description\n", "the table has no rows", "a header but no rows"),
+        # of items only the rows are looked at: one line is a header, whatever it holds
+        (b"\x00\x01\x02\xff" * 100, "the header is not UTF-8 text", "a header but no rows"),
+        (
+            b'user_id,item_id\n"1,2\n',
+            "a quoted cell never ends",
+            "cannot be read as a table (could not parse",
+        ),
     ],
     ids=["empty", "header only", "binary", "open quote"],
 )
 def test_a_table_with_nothing_in_it(
-    name: str, content: bytes, expected: str, work: Path, refused: Callable[..., str]
+    content: bytes, clicks: str, items: str, work: Path, refused: Callable[..., str]
 ) -> None:
-    (work / "shop" / name).write_bytes(content)
-    line = refused()
-    assert name in line
-    assert expected in line
+    for name, reason in (("clicks.csv", clicks), ("items.csv", items)):
+        before = (work / "shop" / name).read_bytes()
+        (work / "shop" / name).write_bytes(content)
+        line = refused()
+        assert f"shop/{name}" in line
+        assert reason in line
+        (work / "shop" / name).write_bytes(before)
 
 
 def test_ids_that_match_no_item(work: Path, refused: Callable[..., str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from mmrec.config import as_yaml, parse
 from mmrec.errors import MMRecError
 from mmrec.run import run
+from mmrec.settings import read_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("data", "recipes")  # what configs start from; no runs of their own
@@ -46,11 +48,32 @@ def test_every_shipped_config_binds(name: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)  # where there are no data: binding must not look for them
     options = parse(["--config", str(ROOT / name)])
     assert options.name != "run", "a config names its run, or two configs would write one folder"
-    given = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
-    for section, values in given.items():  # nothing in the file was lost on the way
-        for key, value in values.items() if section in ("data", "items", "train") else ():
-            assert options[section][key] == value
+    bound = yaml.safe_load(as_yaml(options))
+    own = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    own.pop("base", None)
+    # Nothing was lost on the way: of the file's own words, which are the last, nor of those it starts from.
+    for said in (own, read_file(ROOT / name)):
+        assert_says(bound, said, name)
     assert list(tmp_path.iterdir()) == []
+
+
+def assert_says(bound: Any, said: Any, where: str) -> None:
+    """Every value that a config gives is among the bound options, a plug-in by its name or its whole path."""
+    if isinstance(said, dict) and not isinstance(bound, list):
+        for key, value in said.items():
+            assert key in bound, f"{where}.{key}"
+            assert_says(bound[key], value, f"{where}.{key}")
+    elif isinstance(bound, list):
+        several = said if isinstance(said, list) else [said]  # one plug-in may stand without a list
+        assert len(bound) == len(several), where
+        for number, pair in enumerate(zip(bound, several, strict=True)):
+            assert_says(*pair, f"{where}.{number}")
+    elif where.endswith(".class_path"):
+        assert bound.rpartition(".")[2] == said.rpartition(".")[2], where
+    elif isinstance(bound, dict) and "class_path" in bound:
+        assert_says(bound["class_path"], said, f"{where}.class_path")
+    else:
+        assert (bound, type(bound) is bool) == (said, type(said) is bool), where
 
 
 def test_names_of_shipped_configs_differ() -> None:

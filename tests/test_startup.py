@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.cases.shop import make_shop
 
+ROOT = Path(__file__).resolve().parents[1]
 UNWANTED = {
     *("lightning_fabric", "sympy", "torch._dynamo", "torch._inductor", "torch.distributed.fsdp"),
     *("faiss", "matplotlib", "open_clip", "pandas", "scipy", "sklearn", "torch_geometric", "torchvision"),
@@ -27,7 +29,10 @@ def test_a_run_on_clicks_imports_nothing_heavy(tmp_path: Path) -> None:
         "import sys\nfrom mmrec.run import main\nstatus = main(['--config', 'run.yaml'])\n"
         "print('\\nimported', *sys.modules)\nsys.exit(status)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    # This checkout's, whichever one the environment has installed.
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.splitlines()[-1].split())
     assert "torch" in imported

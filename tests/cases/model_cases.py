@@ -30,6 +30,7 @@ from mmrec.train.checkpoint import load_checkpoint, save_checkpoint
 from mmrec.train.loop import fit
 from mmrec.train.sampler import PairSampler
 from mmrec.train.streams import seeded
+from tests.cases.holding import kept_of_view
 from tests.cases.planted import Planted, assert_same_tensors, copies, planted_blocks, rng, tiny_view
 
 HIT = Evaluator(topk=(1,), metrics=("hit",), monitor="hit@1")
@@ -58,6 +59,7 @@ class ModelCase:
         looks_at_clicks: false for a model whose scores do not depend on the graph, only its training does.
         training: options of `fit` with which it learns the planted blocks.
         by_content: true for a model that knows items by content alone: it may put the new one first.
+        learns_item_graph: true for a model that keeps a graph of items made of its own weights.
         cannot_find_new_items: why a multimodal model cannot score a never-clicked item by its features.
     """
 
@@ -67,6 +69,7 @@ class ModelCase:
     looks_at_clicks: ClassVar[bool] = True
     training: ClassVar[dict[str, Any]] = {}
     by_content: ClassVar[bool] = False
+    learns_item_graph: ClassVar[bool] = False
     cannot_find_new_items: ClassVar[str] = ""
     _fitted: ClassVar[dict[Any, Recommender]] = {}
 
@@ -74,6 +77,11 @@ class ModelCase:
         small = {"dim": 16} if "dim" in inspect.signature(self.model).parameters else {}
         with seeded(seed, "init"):
             return self.model(view, **{**small, **self.options, **more})
+
+    def tuning(self) -> dict[str, Any]:
+        """The option to tune raw features, where there is one."""
+        name = "trainable_features"
+        return {name: True} if name in inspect.signature(self.model).parameters else {}
 
     def fitted(self, seed: int = 0, **more: Any) -> Recommender:
         """A model trained once and shared by the tests, which must not change it."""
@@ -136,12 +144,7 @@ class ModelCase:
 
     def test_gradients_reach_every_parameter(self) -> None:
         view = planted().data.train
-        options = (
-            {"trainable_features": True}
-            if "trainable_features" in inspect.signature(self.model).parameters
-            else {}
-        )
-        model = self.make(view, **options)
+        model = self.make(view, **self.tuning())
         if not list(model.parameters()):
             pytest.skip("has no parameters")
         torch.stack(list(model.losses(model.embed(view), self.batch(view), view).values())).sum().backward()
@@ -186,14 +189,16 @@ class ModelCase:
             states.append(model.state_dict())
         assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
-    def test_losses_draw_from_the_batchs_generator_alone(self) -> None:
+    def test_a_step_draws_from_the_batchs_generator_alone(self) -> None:
+        """Twice the same step of the same start, from the forward pass of training to the losses."""
         view = planted().data.train
-        model = self.make(view)
-        with raises_if_random():
-            values = []
-            for _ in range(2):
-                batch = replace(self.batch(view), rng=rng(5))
-                values.append(model.losses(model.embed(view), batch, view))
+        values = []
+        for _ in range(2):
+            model = self.make(view)  # anew: some count their steps, or keep what the first step learned
+            batch = replace(self.batch(view), rng=rng(5))
+            with raises_if_random():
+                values.append(model.losses(model.embed_in_training(view, batch.rng), batch, view))
+        assert values[0].keys() == values[1].keys()
         for name, value in values[0].items():
             assert torch.equal(value, values[1][name]), name
 
@@ -245,10 +250,15 @@ class ModelCase:
     def test_the_view_is_untouched_and_not_kept(self) -> None:
         view = planted_blocks().data.train
         before = copies(view)
-        model = self.make(view)
-        model.losses(model.embed(view), self.batch(view), view)
-        assert_same_tensors(view, before)
-        assert not [name for name, value in vars(model).items() if isinstance(value, GraphView)]
+        for options in (self.tuning(), {}):
+            model = self.make(view, **options)
+            model.start_epoch(1)
+            for out in (model.embed(view), model.embed_in_training(view, rng())):
+                model.losses(out, self.batch(view), view)
+            self.scores(model, view)
+            assert_same_tensors(view, before)
+            kept = kept_of_view(model, view, learned_items=self.learns_item_graph)
+            assert not kept, kept
 
     def test_scores_follow_the_view_that_is_given(self) -> None:
         view = planted().data.train

@@ -15,6 +15,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "AMR": {"looks_at_clicks": False},
     "ContentKNN": {"by_content": True},
     "DGVAE": {"cannot_find_new_items": "the cross entropy of clicks pushes what nobody clicked away"},
+    "LATTICE": {"learns_item_graph": True},
     "VBPR": {"looks_at_clicks": False, "by_content": True},
     "BPRMF": {"looks_at_clicks": False},
     "Popularity": {"personal": False},
