@@ -174,6 +174,8 @@ def _read_table(path: Path, image_column: str | None) -> tuple[pl.DataFrame, pl.
         raise FeatureError(
             f"{path} cannot be read as a table ({reason}): check separator, quotes and UTF-8"
         ) from error
+    if any("\ufffd" in name or "\0" in name for name in frame.columns):
+        raise FeatureError(f"{path}: the header is not UTF-8 text; save the file as UTF-8")
     if frame.height == 0:
         raise FeatureError(f"{path} has a header but no rows: expected one row per item")
     floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]

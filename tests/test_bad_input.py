@@ -91,8 +91,7 @@ def test_a_missing_column(words: list[str], expected: str, refused: Callable[...
     [
         (b"", "the file is empty (0 bytes)", "is empty (0 bytes)"),
         (b"user_id,item_id,x_label,title,description\n", "the table has no rows", "a header but no rows"),
-        # of items only the rows are looked at: one line is a header, whatever it holds
-        (b"\x00\x01\x02\xff" * 100, "the header is not UTF-8 text", "a header but no rows"),
+        (b"\x00\x01\x02\xff" * 100, "the header is not UTF-8 text", "the header is not UTF-8 text"),
         (
             b'user_id,item_id\n"1,2\n',
             "a quoted cell never ends",

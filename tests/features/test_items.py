@@ -97,6 +97,7 @@ def test_duplicates(tmp_path: Path) -> None:
         ("item_id,text\n", {}, "a header but no rows"),
         ("item_id,text\na,b,c,d\n", {}, "cannot be read as a table"),
         (b"item_id,text\na,\xff\xfe\n", {}, "cannot be read as a table.*UTF-8"),
+        ("item_id,título\na,b\n".encode("latin-1"), {}, "the header is not UTF-8 text"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\xff", {}, "cannot be read|no rows|no column"),
         ("itemid,text\na,b\n", {}, "no column 'item_id'; did you mean 'itemid'"),
         ("item_id,title\na,b\n", {"text_columns": ["titel"]}, "no column 'titel'; did you mean 'title'"),
