@@ -101,7 +101,8 @@ def fit(
         patience: evaluations without a new best that are put up with; training stops at the one after.
         eval_every: epochs between evaluations.
         device: `auto` takes a GPU if there is one.
-        precision: `32-true`, or mixed precision by Lightning Fabric.
+        precision: `32-true`, or mixed precision by Lightning Fabric; sparse products and contrasts stay in
+            float32.
 
     Raises:
         ConfigError: for an option out of its range, a device that this machine lacks, or views to contrast
