@@ -14,7 +14,7 @@ from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError
 from mmrec.graph.interest import history_features
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import info_nce
+from mmrec.losses.contrastive import check_temperature, info_nce
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
 
 
@@ -54,14 +54,14 @@ class RLMRec(Auxiliary):
             modality: which features are the profiles; all side by side by default.
 
         Raises:
-            ConfigError: for a modality that is not there.
+            ConfigError: for a modality that is not there, or a temperature that is not above 0.
         """
         super().__init__()
         if modality is not None and modality not in view.features:
             known = ", ".join(view.features)
             raise ConfigError(f"RLMRec.modality is '{modality}', expected one of {known}")
         self.how, self.weight = how, check_scale("RLMRec.weight", weight)
-        self.temperature = temperature
+        self.temperature = check_temperature("RLMRec.temperature", temperature)
         self.mask, self.num_users = check_rate("RLMRec.mask", mask), view.num_users
         names = [*view.features] if modality is None else [modality]
         users = torch.cat([history_features(view, name)[0] for name in names], dim=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmrec.errors import ConfigError
 from mmrec.precision import full_precision
 
 _EPS = 1e-8  # below which a vector counts as this long, as in torch's cosine_similarity
@@ -45,6 +46,19 @@ class _MeanCosine(torch.autograd.Function):
         scale = grads[0] / (len(online) * length)
         away = torch.where(length > _EPS, -cosine / length, 0.0)
         return torch.addcmul(direction, online, away[:, None]).mul_(scale[:, None]), None
+
+
+def check_temperature(name: str, value: float) -> float:
+    """`value` if it is a finite number above 0, else a one-line error.
+
+    At 0 a softmax is nan, and below it the loss drives partners apart.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{name} is {value}, expected a finite number above 0")
+    return value
 
 
 @full_precision
