@@ -100,7 +100,8 @@ def fit(
         mirror_up: see mirror_every, the paper's alpha_2 over alpha_1.
         patience: evaluations without a new best that are put up with; training stops at the one after.
         eval_every: epochs between evaluations.
-        device: `auto` takes a GPU if there is one.
+        device: `auto` takes CUDA if there is a GPU for it, else the CPU; Apple's MPS lacks the float64 that
+            losses, samplers and metrics need.
         precision: `32-true`, or mixed precision by Lightning Fabric; sparse products and contrasts stay in
             float32.
 
