@@ -117,6 +117,7 @@ def test_without_config_it_is_the_demo() -> None:
         ("features: {encoders: [{class_path: TfidfText, init_args: {dims: 8}}]}", "TfidfText.dims", "dim"),
         ("data: {interactions: a.csv, split: randm}", "randm", "random"),
         ("train: {device: gpu}", "gpu", "cpu"),
+        ("train: {device: mps}", "mps", "cuda"),
         ("eval: {mask: trian}", "trian", "train"),
         ("model: mmrec.models.lightgcn.LightGCM", "LightGCM", "LightGCN"),
         ("model: mmrec.models.lightgnc.LightGCN", "mmrec.models.lightgnc", "cannot be imported"),

@@ -14,6 +14,7 @@ from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError
 from mmrec.graph.view import GraphView
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
+from mmrec.precision import full_precision
 
 _PENALTIES = {"l2"}  # losses that are no ranking: moved features must not lift them
 
@@ -38,7 +39,8 @@ def adversarial_view(
     start = {name: rows.detach().clone().requires_grad_() for name, rows in view.features.items()}
     with torch.enable_grad():
         value = loss(view.changed(features=start))
-        found = torch.autograd.grad(value, list(start.values()), allow_unused=True)
+        # As training takes its own gradients: outside of autocast, which is for forward passes.
+        found = full_precision(torch.autograd.grad)(value, list(start.values()), allow_unused=True)
     if all(gradient is None for gradient in found):
         reason = f"the ranking loss of {who} does not look at the view's features as it is set"
         raise ConfigError(f"{reason}, so that no adversary can move them; choose a model that reads them")

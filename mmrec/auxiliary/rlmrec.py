@@ -14,7 +14,7 @@ from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError
 from mmrec.graph.interest import history_features
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import info_nce
+from mmrec.losses.contrastive import check_temperature, info_nce
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
 
 
@@ -45,7 +45,8 @@ class RLMRec(Auxiliary):
 
         Args:
             view: the training view; needs features.
-            how: see above; the generative one needs a model with a `table` of users and items.
+            how: see above; the generative one needs a model with a `table` of users and items, as wide as its
+                embeddings.
             weight: of the loss; the paper's is 1e-2, and 0.1 or 0.01 for the generative one.
             temperature: of InfoNCE.
             mask: share of nodes that are masked, in [0, 1).
@@ -53,14 +54,14 @@ class RLMRec(Auxiliary):
             modality: which features are the profiles; all side by side by default.
 
         Raises:
-            ConfigError: for a modality that is not there.
+            ConfigError: for a modality that is not there, or a temperature that is not above 0.
         """
         super().__init__()
         if modality is not None and modality not in view.features:
             known = ", ".join(view.features)
             raise ConfigError(f"RLMRec.modality is '{modality}', expected one of {known}")
         self.how, self.weight = how, check_scale("RLMRec.weight", weight)
-        self.temperature = temperature
+        self.temperature = check_temperature("RLMRec.temperature", temperature)
         self.mask, self.num_users = check_rate("RLMRec.mask", mask), view.num_users
         names = [*view.features] if modality is None else [modality]
         users = torch.cat([history_features(view, name)[0] for name in names], dim=1)
@@ -78,7 +79,11 @@ class RLMRec(Auxiliary):
     def losses(
         self, model: Recommender, view: GraphView, out: Embeddings, batch: Batch, rng: torch.Generator
     ) -> dict[str, Tensor]:
-        """`profiles`."""
+        """`profiles`.
+
+        Raises:
+            ConfigError: for another width than `dim`, or a model that `generative` does not fit.
+        """
         found = self._align(out, batch) if self.how == "contrastive" else self._generate(model, view, batch)
         return {"profiles": self.weight * found}
 
@@ -94,18 +99,20 @@ class RLMRec(Auxiliary):
         return loss
 
     def _generate(self, model: Recommender, view: GraphView, batch: Batch) -> Tensor:
-        table = getattr(model, "table", None)
+        table, kind = getattr(model, "table", None), type(model).__name__
         if not isinstance(table, Tensor):
-            kind = type(model).__name__
             raise ConfigError(f"RLMRec.how is generative and {kind} has no table of ids; take contrastive")
         self._check_width(table.shape[1])
         order = torch.randperm(len(table), generator=batch.rng, device=table.device)
         nodes = order[: max(int(self.mask * len(table)), 1)]
         masked = table.index_copy(0, nodes, self.token.to(table.dtype).expand(len(nodes), -1))
         users, items = nodes[nodes < self.num_users], nodes[nodes >= self.num_users]
-        made = functional_call(model, {"table": masked}, (view,)).of(users, items - self.num_users)
+        made = torch.cat(functional_call(model, {"table": masked}, (view,)).of(users, items - self.num_users))
+        if made.shape[1] != table.shape[1]:
+            widths = f"embeddings are {made.shape[1]} wide and its table {table.shape[1]}"
+            raise ConfigError(f"RLMRec.how is generative, {kind}'s {widths}; take contrastive")
         profiles = self.get_buffer("profiles")[torch.cat([users, items])]
-        return info_nce(self.map(torch.cat(made)), profiles, self.temperature)
+        return info_nce(self.map(made), profiles, self.temperature)
 
     def _check_width(self, width: int) -> None:
         expected = self.map[2].out_features if self.how == "contrastive" else self.map[0].in_features

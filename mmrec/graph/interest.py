@@ -9,14 +9,18 @@ from features.files import content_hash
 from mmrec.graph.cache import Arrays, cached
 from mmrec.graph.knn import chosen_way, knn
 from mmrec.graph.matrices import click_matrix
+from mmrec.graph.ops import propagate
 from mmrec.graph.view import GraphView
 
 
 def history_features(view: GraphView, name: str) -> tuple[Tensor, Tensor]:
-    """Mean feature of the items a user clicked that have one: [U, F]; and who has any: bool [U]."""
+    """Mean feature of the items a user clicked that have one: [U, F]; and who has any: bool [U].
+
+    Differentiable in the features, which an adversary may move.
+    """
     rows, present = view.features[name], view.present[name]
     known = present.to(rows.dtype)[:, None]
-    total = click_matrix(view).multiply(torch.cat([rows * known, known], dim=1))
+    total = propagate(click_matrix(view), torch.cat([rows * known, known], dim=1))
     return total[:, :-1] / total[:, -1:].clamp(min=torch.finfo(rows.dtype).tiny), total[:, -1] > 0
 
 

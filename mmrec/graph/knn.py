@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from mmrec.compiled import compiled
 from mmrec.errors import GraphError
 from mmrec.graph.approximate import approximate_neighbours, have_faiss
+from mmrec.precision import full_precision
 from mmrec.report.progress import track
 
 Search = Literal["auto", "exact", "approximate"]
@@ -123,14 +124,19 @@ def exact_neighbours(
         if start != done:
             unit, done = normalize(features[ids[start:stop]].float(), dim=1), start
         if other == start:
-            tile = unit @ unit.T
+            tile = _products(unit, unit)
             tile.fill_diagonal_(2.0)  # itself first, whatever rounding says of its copies
         else:
-            tile = unit @ normalize(features[ids[other:end]].float(), dim=1).T
+            tile = _products(unit, normalize(features[ids[other:end]].float(), dim=1))
         lists.merge(tile, start, other)
         if other != start:
             lists.merge(tile, other, start, columns=True)
     return lists.numbers.long(), lists.best.clamp_(-1, 1)
+
+
+@full_precision  # LATTICE looks for neighbours within a step, and the compiled lists read float32
+def _products(rows: Tensor, others: Tensor) -> Tensor:
+    return rows @ others.T
 
 
 class _Lists:

@@ -18,6 +18,7 @@ from torch import Tensor
 from mmrec.errors import GraphError
 from mmrec.graph import native
 from mmrec.graph.view import Backend, Inside
+from mmrec.precision import full_precision
 
 # Torch says once per process that CSR is in beta; the products used here are tested against dense ones.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -207,7 +208,8 @@ def smooth_rows(
         [n, D] and [n, D].
     """
     check_layers(n_layers)
-    if n_layers == 0 or not matrix.is_plain or backend_of(matrix.backend, matrix.csr, x) != "native":
+    is_native = backend_of(matrix.backend, matrix.csr, x) == "native" and native.fits(matrix.csr, x)
+    if n_layers == 0 or not matrix.is_plain or not is_native:
         final = smooth(matrix, x, n_layers=n_layers, readout=readout)
         return final.index_select(0, nodes), x.index_select(0, nodes)
     rows: tuple[Tensor, Tensor] = _SmoothRows.apply(  # type: ignore[no-untyped-call]
@@ -326,6 +328,13 @@ def _multiply(backend: Backend, csr: Tensor, x: Tensor, add: Tensor | None, scal
         raise GraphError(
             f"a sparse matrix {list(csr.shape)} cannot be multiplied with {list(x.shape)}{added}"
         )
+    if backend == "native":  # taken at its word: what the kernel lacks is refused, not made to fit
+        return _multiply_native(csr, x, add, scale)
+    return _multiply_in_full(backend, csr, x, add, scale)
+
+
+@full_precision  # no back-end has a product of two types, and MKL none of bfloat16
+def _multiply_in_full(backend: Backend, csr: Tensor, x: Tensor, add: Tensor | None, scale: float) -> Tensor:
     return _BACKENDS[backend_of(backend, csr, x)](csr, x, add, scale)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from mmrec.errors import ConfigError
-from mmrec.losses.contrastive import barlow, cosine_distance, info_nce
+from mmrec.losses.contrastive import barlow, check_temperature, cosine_distance, info_nce
 from mmrec.losses.uniformity import align_uniform, alignment, uniformity
 
 
@@ -50,7 +50,7 @@ class InfoNCE(Contrast):
         """
         self.unit, self.among_anchors = unit, among_anchors
         self.weight = _not_negative("InfoNCE.weight", weight)
-        self.temperature = _above_zero("InfoNCE.temperature", temperature)
+        self.temperature = check_temperature("InfoNCE.temperature", temperature)
         self.needs_all = over == "all"
 
     def __call__(self, first: Tensor, second: Tensor, everybody: Tensor | None = None) -> Tensor:
@@ -149,10 +149,4 @@ class BarlowTwins(Contrast):
 def _not_negative(name: str, value: float) -> float:
     if not 0 <= value < float("inf"):
         raise ConfigError(f"{name} is {value}, expected a finite number of at least 0")
-    return value
-
-
-def _above_zero(name: str, value: float) -> float:
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"{name} is {value}, expected a finite number above 0")
     return value

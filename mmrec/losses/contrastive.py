@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmrec.errors import ConfigError
+from mmrec.precision import full_precision
+
 _EPS = 1e-8  # below which a vector counts as this long, as in torch's cosine_similarity
 
 
+@full_precision
 def cosine_distance(online: Tensor, target: Tensor) -> Tensor:
     """1 - mean cosine, in [0, 2], as in BYOL and BM3 (Zhou et al. 2023, eq. 8).
 
@@ -44,6 +48,20 @@ class _MeanCosine(torch.autograd.Function):
         return torch.addcmul(direction, online, away[:, None]).mul_(scale[:, None]), None
 
 
+def check_temperature(name: str, value: float) -> float:
+    """`value` if it is a finite number above 0, else a one-line error.
+
+    At 0 a softmax is nan, and below it the loss drives partners apart.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{name} is {value}, expected a finite number above 0")
+    return value
+
+
+@full_precision
 def info_nce(
     anchors: Tensor,
     partners: Tensor,
@@ -80,6 +98,7 @@ def info_nce(
     return (total - (x * y).sum(dim=1) / temperature).mean()
 
 
+@full_precision
 def log_sum_exp(x: Tensor, y: Tensor, chunk: int, *, without_self: bool = False) -> Tensor:
     """Log of sum_j exp(x_i . y_j) for each row: [n, D] and [N, D] to [n], in tiles as in `info_nce`."""
     result: Tensor = _LogSumExp.apply(x, y, chunk, without_self)
@@ -92,7 +111,7 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, chunk: int, without_self: bool) -> Tensor:
         ctx.chunk, ctx.without_self = chunk, without_self
-        done: list[Tensor] = []  # as precise as logsumexp gives them, which mixed precision keeps in float32
+        done: list[Tensor] = []
         for rows, others in _tiles(ctx, x, y):
             part = torch.logsumexp(_similarities(ctx, x, y, rows, others), dim=1)
             if others.start == 0:
@@ -104,6 +123,7 @@ class _LogSumExp(torch.autograd.Function):
         return out
 
     @staticmethod
+    @full_precision
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, y, out = ctx.saved_tensors
         grad_x, grad_y = torch.zeros_like(x), torch.zeros_like(y)
@@ -132,6 +152,7 @@ def _similarities(ctx: Any, x: Tensor, y: Tensor, rows: slice, others: slice) ->
     return tile
 
 
+@full_precision
 def barlow(first: Tensor, second: Tensor, off_diagonal: float) -> Tensor:
     """Sum_i (1 - c_ii)^2 + off_diagonal sum_{i != j} c_ij^2, c the correlation of columns of two [n, D]."""
 
@@ -144,6 +165,7 @@ def barlow(first: Tensor, second: Tensor, off_diagonal: float) -> Tensor:
     return (1 - same).square().sum() + off_diagonal * (correlation.square().sum() - same.square().sum())
 
 
+@full_precision
 def decorrelation(first: Tensor, second: Tensor) -> Tensor:
     """Mean square of X'Y, columns centred and rows divided by their length: 0 if nothing is shared (REARM).
 

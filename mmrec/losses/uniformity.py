@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmrec.precision import full_precision
+
 _EPS = 1e-8  # below which a vector counts as this long, as in torch's cosine_similarity
 
 
+@full_precision
 def alignment(first: Tensor, second: Tensor) -> Tensor:
     """Mean squared distance of partners on the unit sphere (Wang and Isola 2020), [n, D] each."""
     apart = normalize(first, dim=1, eps=_EPS) - normalize(second, dim=1, eps=_EPS)
@@ -24,6 +27,7 @@ def distinct(nodes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(found).scatter_(0, inverse, places), counts
 
 
+@full_precision
 def uniformity(
     rows: Tensor,
     alike: Tensor | None = None,
@@ -96,6 +100,7 @@ class _Pairs(torch.autograd.Function):
         return torch.stack(sums).sum()
 
     @staticmethod
+    @full_precision
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor | None, None, None]:
         x, count, alike = ctx.saved_tensors
         # Counts are multiplied to rows, which is less than to tiles.

@@ -13,6 +13,7 @@ from mmrec.graph.interest import history_features
 from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.ops import check_layers, smooth
 from mmrec.graph.view import GraphView
+from mmrec.losses.contrastive import check_temperature
 from mmrec.losses.ranking import sampled_softmax
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
 
@@ -51,7 +52,7 @@ class AlphaRec(Recommender):
             kind: `mlp` of two layers, or `linear`.
 
         Raises:
-            ConfigError: for a modality that is not there, or fewer than 1 negatives.
+            ConfigError: for a modality that is not there, or negatives or temperature out of their ranges.
         """
         super().__init__(view)
         if modality is not None and modality not in view.features:
@@ -60,7 +61,8 @@ class AlphaRec(Recommender):
             )
         if negatives < 1:
             raise ConfigError(f"AlphaRec.negatives is {negatives}, expected at least 1")
-        self.n_layers, self.temperature, self.n_negatives = check_layers(n_layers), temperature, negatives
+        self.n_layers, self.n_negatives = check_layers(n_layers), negatives
+        self.temperature = check_temperature("AlphaRec.temperature", temperature)
         self.names = [*view.features] if modality is None else [modality]
         width = sum(view.features[name].shape[1] for name in self.names)
         hidden = max(int(expand * width), dim)

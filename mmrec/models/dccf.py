@@ -10,7 +10,7 @@ from mmrec.graph.matrices import user_item_matrix
 from mmrec.graph.ops import check_layers, one_layer
 from mmrec.graph.pairs import click_pairs, pair_dots, pair_sums
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import info_nce
+from mmrec.losses.contrastive import check_temperature, info_nce
 from mmrec.losses.ranking import bpr_loss
 from mmrec.models.base import Batch, Embeddings, Recommender, embedding_table
 
@@ -53,9 +53,13 @@ class DCCF(Recommender):
             temperature: of InfoNCE.
             reg: of the squared rows of layer 0, summed over the batch and not divided by it, as released.
             intent_reg: of the squared intents.
+
+        Raises:
+            ConfigError: for a temperature that is not above 0.
         """
         super().__init__(view)
-        self.n_layers, self.weight, self.temperature = check_layers(n_layers), weight, temperature
+        self.n_layers, self.weight = check_layers(n_layers), weight
+        self.temperature = check_temperature("DCCF.temperature", temperature)
         self.reg, self.intent_reg = reg, intent_reg
         self.table = embedding_table((view.num_users, view.num_items), dim, "xavier")
         self.user_intents = nn.Parameter(nn.init.xavier_normal_(torch.empty(dim, n_intents)))

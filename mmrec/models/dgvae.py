@@ -15,6 +15,7 @@ from mmrec.graph.known import Known
 from mmrec.graph.matrices import click_matrix, item_matrix
 from mmrec.graph.ops import SparseMatrix, propagate
 from mmrec.graph.view import GraphView
+from mmrec.losses.contrastive import check_temperature
 from mmrec.models.base import Batch, Embeddings, Part, Recommender
 from mmrec.models.words import item_words
 from mmrec.train.streams import keep
@@ -89,13 +90,14 @@ class DGVAE(Recommender):
             words_per_item: words that an item has of each modality.
 
         Raises:
-            ConfigError: for fewer than 2 tastes, or dropout out of its range.
+            ConfigError: for fewer than 2 tastes, or dropout or temperature out of its range.
         """
         super().__init__(view)
         if n_tastes < 2 or not 0 <= dropout < 1:
             found = f"n_tastes {n_tastes} and dropout {dropout}"
             raise ConfigError(f"DGVAE has {found}, expected at least 2, and at least 0 and below 1")
-        self.temperature, self.dropout, self.noise = temperature, dropout, noise
+        self.temperature = check_temperature("DGVAE.temperature", temperature)
+        self.dropout, self.noise = dropout, noise
         self.word_weight, self.information_weight = word_weight, information_weight
         self.anneal_cap, self.anneal_steps = anneal_cap, anneal_steps
         self.word_options = words, words_per_item

@@ -13,7 +13,7 @@ from mmrec.graph.hypergraph import item_hyperedges, sharing
 from mmrec.graph.matrices import frozen_matrix, user_item_matrix
 from mmrec.graph.ops import check_layers, smooth
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import info_nce
+from mmrec.losses.contrastive import check_temperature, info_nce
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import l2
 from mmrec.models.base import Batch, Embeddings, Part, Recommender, embedding_table
@@ -65,10 +65,14 @@ class MMHCL(Recommender):
             user_k: strongest partners per user; null for all, as released.
             over: InfoNCE over the batch's distinct nodes, or over `all` in every step, as released, at a cost
                 that grows with the square of users and items.
+
+        Raises:
+            ConfigError: for a temperature that is not above 0.
         """
         super().__init__(view)
         self.n_layers, self.n_user_layers = check_layers(n_layers), check_layers(n_user_layers)
-        self.n_item_layers, self.temperature, self.reg = check_layers(n_item_layers), temperature, reg
+        self.n_item_layers, self.reg = check_layers(n_item_layers), reg
+        self.temperature = check_temperature("MMHCL.temperature", temperature)
         self.user_weight, self.item_weight, self.user_k, self.over = user_weight, item_weight, user_k, over
         self.table = embedding_table((view.num_users, view.num_items), dim, "xavier")
         self.sides = embedding_table((view.num_users, view.num_items), dim, "xavier")

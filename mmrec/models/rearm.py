@@ -16,7 +16,7 @@ from mmrec.graph.matrices import frozen_matrix, user_item_matrix
 from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.ops import SparseMatrix, check_layers, smooth
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import decorrelation, info_nce
+from mmrec.losses.contrastive import check_temperature, decorrelation, info_nce
 from mmrec.losses.ranking import bpr_loss
 from mmrec.models.base import Batch, Embeddings, Part, Recommender, embedding_table
 from mmrec.train.streams import keep
@@ -92,7 +92,7 @@ class REARM(Recommender):
             untrained_meta: the released behaviour: no gradient reaches the meta network's first layer.
 
         Raises:
-            ConfigError: for other than two modalities, or dropout out of its range.
+            ConfigError: for other than two modalities, or dropout or temperature out of its range.
         """
         super().__init__(view)
         if len(view.features) != 2:
@@ -113,7 +113,8 @@ class REARM(Recommender):
             {"users": user_share, "items": item_share},
         )
         self.ks = {"users": user_k, "items": item_k}
-        self.temperature, self.contrast_weight = temperature, contrast_weight
+        self.temperature = check_temperature("REARM.temperature", temperature)
+        self.contrast_weight = contrast_weight
         self.decorrelation_weight, self.untrained_meta = decorrelation_weight, untrained_meta
         self.names = [*view.features]
         widths = [rows.shape[1] for rows in view.features.values()]

@@ -15,7 +15,7 @@ from mmrec.graph.matrices import click_matrix, frozen_matrix, user_item_matrix
 from mmrec.graph.neighbours import modality_neighbours
 from mmrec.graph.ops import SparseMatrix, check_layers, propagate, smooth
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import info_nce, log_sum_exp
+from mmrec.losses.contrastive import check_temperature, info_nce, log_sum_exp
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import l2
 from mmrec.models.base import Batch, Embeddings, Part, Recommender, embedding_table
@@ -74,7 +74,7 @@ class SIGE(Recommender):
             reg: strength of the squared L2 penalty on the batch's final rows.
 
         Raises:
-            ConfigError: if experimental is false, or share is not in [0, 1].
+            ConfigError: if experimental is false, share is not in [0, 1], or the temperature not above 0.
         """
         super().__init__(view)
         if not experimental:
@@ -82,7 +82,7 @@ class SIGE(Recommender):
         if not 0 <= share <= 1:
             raise ConfigError(f"SIGE.share is {share}, expected 0 to 1")
         self.n_layers, self.k, self.share, self.scale = check_layers(n_layers), k, share, scale
-        self.temperature, self.reg = temperature, reg
+        self.temperature, self.reg = check_temperature("SIGE.temperature", temperature), reg
         self.noise_weight, self.anchor_weight, self.align_weight = noise_weight, anchor_weight, align_weight
         self.table = embedding_table((view.num_users, view.num_items), dim, "xavier")
         self.gates = nn.ModuleDict(

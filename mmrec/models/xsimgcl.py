@@ -12,7 +12,7 @@ from mmrec.errors import ConfigError
 from mmrec.graph.matrices import user_item_matrix, with_inside
 from mmrec.graph.ops import layer_outputs
 from mmrec.graph.view import GraphView
-from mmrec.losses.contrastive import info_nce
+from mmrec.losses.contrastive import check_temperature, info_nce
 from mmrec.losses.ranking import bpr_loss
 from mmrec.losses.regularisers import L2
 from mmrec.models.base import Batch, Embeddings
@@ -62,12 +62,13 @@ class XSimGCL(LightGCN):
             init: `xavier` is xavier-uniform (the authors' code); `normal` is N(0, 0.1^2).
 
         Raises:
-            ConfigError: if `layer` is not one of the layers.
+            ConfigError: if `layer` is not one of the layers, or the temperature not above 0.
         """
         super().__init__(view, dim=dim, n_layers=n_layers, reg=reg, l2=l2, init=init, skip_first=True)
         if not 1 <= layer <= n_layers:
             raise ConfigError(f"XSimGCL.layer is {layer}, expected 1 to n_layers, which is {n_layers}")
-        self.layer, self.scale, self.weight, self.temperature = layer, scale, weight, temperature
+        self.layer, self.scale, self.weight = layer, scale, weight
+        self.temperature = check_temperature("XSimGCL.temperature", temperature)
 
     def embed(self, view: GraphView) -> Embeddings:
         """Mean of layers 1..L, with layer l* beside it."""

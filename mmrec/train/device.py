@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from mmrec.errors import ConfigError
 from mmrec.train.adam import Adam
 from mmrec.train.memory import keep_freed_memory
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
@@ -69,8 +69,8 @@ class _WithFabric(Runtime):
     def adam(
         self, parameters: Sequence[Tensor], *, lr: float, weight_decay: float, decoupled: bool = False
     ) -> Optimizer:
-        fused, kind = self.device.type != "mps", torch.optim.AdamW if decoupled else torch.optim.Adam
-        made = kind(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+        kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+        made = kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         return self.fabric.setup_optimizers(made)  # type: ignore[return-value]
 
     def set_lr(self, optimizer: Any, lr: float) -> None:
@@ -82,10 +82,14 @@ def runtime(device: Device, precision: Precision) -> Runtime:
     """What the options ask for; Lightning Fabric, which takes two seconds to import, only where it is used.
 
     Raises:
-        ConfigError: for a device that this machine lacks.
+        ConfigError: for a device that this machine lacks, or one that training cannot use.
     """
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if device == "cpu" or (device == "auto" and not has_gpu):
+    if device not in get_args(Device):
+        reason = "MPS has no float64, which losses, samplers and metrics need"
+        raise ConfigError(f"train.device is '{device}', expected auto, cpu or cuda; {reason}")
+    if device == "auto":  # not Fabric's own, which would be MPS on a Mac
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
         keep_freed_memory()
         if precision == "32-true":
             return Runtime()

@@ -101,8 +101,10 @@ def fit(
         mirror_up: see mirror_every, the paper's alpha_2 over alpha_1.
         patience: evaluations without a new best that are put up with; training stops at the one after.
         eval_every: epochs between evaluations.
-        device: `auto` takes a GPU if there is one.
-        precision: `32-true`, or mixed precision by Lightning Fabric.
+        device: `auto` takes CUDA if there is a GPU for it, else the CPU; Apple's MPS lacks the float64 that
+            losses, samplers and metrics need.
+        precision: `32-true`, or mixed precision by Lightning Fabric; sparse products and contrasts stay in
+            float32.
 
     Raises:
         ConfigError: for an option out of its range, a device that this machine lacks, or views to contrast

@@ -28,6 +28,7 @@ from mmrec.models.bm3 import BM3
 from mmrec.models.freedom import FREEDOM
 from mmrec.models.lightgcn import LightGCN
 from mmrec.models.mmhcl import MMHCL
+from mmrec.models.ngcf import NGCF
 from mmrec.models.rearm import REARM
 from mmrec.models.vbpr import VBPR
 from mmrec.plugins import known
@@ -305,6 +306,10 @@ def test_rlmrec_says_what_does_not_fit() -> None:
         loss_of(RLMRec(view, dim=5), LightGCN(view, dim=4), view)
     with pytest.raises(ConfigError, match="generative and VBPR has no table of ids; take contrastive"):
         loss_of(RLMRec(view, dim=8, how="generative"), VBPR(view, dim=4), view)
+    for kind, width in ((NGCF, 16), (REARM, 12)):  # all layers, or id and modalities, side by side
+        reason = f"{kind.__name__}'s embeddings are {width} wide and its table 4; take contrastive"
+        with pytest.raises(ConfigError, match=f"^RLMRec.how is generative, {reason}$"):
+            loss_of(RLMRec(view, dim=4, how="generative"), kind(view, dim=4), view)
     with pytest.raises(ConfigError, match=r"RLMRec.modality is 'sound', expected one of image, text"):
         RLMRec(view, modality="sound")
     for bad in (-1.0, float("nan")):

@@ -123,6 +123,18 @@ def test_users_of_like_interests_are_near() -> None:
         assert value == pytest.approx(expected[i, j], abs=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["auto", "csr"])
+def test_histories_are_differentiable_in_the_features(backend: Literal["auto", "csr"]) -> None:
+    """The native kernel's `multiply` knows no autograd: AlphaRec's adversary took users for constants."""
+    view = replace(tiny_view(dtype=torch.float64), backend=backend)
+    rows = view.features["text"].clone().requires_grad_()
+
+    def histories(rows: torch.Tensor) -> torch.Tensor:
+        return history_features(view.changed(features={**view.features, "text": rows}), "text")[0]
+
+    assert torch.autograd.gradcheck(histories, (rows,))
+
+
 def test_learned_neighbours_are_exact_and_differentiable() -> None:
     x = torch.randn(9, 4, generator=rng(), dtype=torch.float64, requires_grad=True)
     present = torch.arange(9) != 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from mmrec.auxiliary.base import Auxiliary
 from mmrec.errors import ConfigError
 from mmrec.losses.contrast import (
     AlignUniform,
@@ -23,9 +25,10 @@ from mmrec.losses.contrast import (
 from mmrec.losses.contrastive import barlow, decorrelation, info_nce, log_sum_exp
 from mmrec.losses.ranking import sampled_softmax
 from mmrec.losses.uniformity import align_uniform, alignment, distinct, uniformity
+from mmrec.models.base import Recommender
 from mmrec.plugins import known
 from tests.cases import by_hand
-from tests.cases.planted import rng
+from tests.cases.planted import rng, tiny_view
 from tests.train.test_memory_of_a_step import Largest
 
 
@@ -266,9 +269,28 @@ def test_each_plugin_is_its_formula_and_brings_partners_together(kind: type[Cont
     assert float(torch.cosine_similarity(x, y).mean().detach()) > before + 0.3
 
 
-def test_a_temperature_of_zero_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"InfoNCE.temperature is 0, expected a finite number above 0"):
-        InfoNCE(temperature=0)
+BASES: tuple[type[Any], ...] = (Contrast, Recommender, Auxiliary)
+TEMPERED = {
+    name: base
+    for base in BASES
+    for name, kind in known(base).items()
+    if "temperature" in inspect.signature(kind).parameters
+}
+
+
+def test_who_has_a_temperature() -> None:
+    models = {"AlphaRec", "DCCF", "DGVAE", "MMHCL", "REARM", "SIGE", "XSimGCL"}
+    assert {"InfoNCE", "RLMRec"} | models <= set(TEMPERED)
+
+
+@pytest.mark.parametrize("bad", [0, -0.2, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", TEMPERED)
+def test_a_temperature_of_zero_is_one_line(name: str, bad: float) -> None:
+    """At 0 losses are nan, and below it they push partners apart."""
+    given = () if TEMPERED[name] is Contrast else (tiny_view(),)
+    expected = rf"^{name}\.temperature is {bad}, expected a finite number above 0$"
+    with pytest.raises(ConfigError, match=expected):
+        known(TEMPERED[name])[name](*given, temperature=bad)
 
 
 def options_of(kind: type[Contrast]) -> list[str]:

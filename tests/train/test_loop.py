@@ -269,16 +269,6 @@ def test_a_device_that_is_not_there() -> None:
         run(small(), device="cuda")
 
 
-def test_mixed_precision_trains_with_float32_weights() -> None:
-    view = planted_blocks().data.train
-    model = FREEDOM(view, dim=8)
-    before = model.table.detach().clone()
-    history = run(model, valued([1.0, 2.0]), view=view, precision="bf16-mixed", epochs=2)
-    assert model.table.dtype == torch.float32
-    assert not torch.equal(model.table, before)
-    assert math.isfinite(history.rows[-1]["loss"])
-
-
 def test_a_model_without_parameters_is_left_as_it_is() -> None:
     history = run(Popularity(tiny_view()), valued([1.0]))
     assert (history.epochs, history.rows) == (0, [])
