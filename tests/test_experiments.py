@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from statistics import mean
 
 import pytest
 
 from experiments.ledger import rows as ledger
+from experiments.ledger.__main__ import is_needed
 from experiments.ledger.headers import header
 from experiments.ledger.table import README, tables
 from experiments.seeds import by_config, read_results, result_line
@@ -44,8 +46,36 @@ def test_a_config_states_the_result_of_its_runs(config: str) -> None:
 def test_the_ledgers_tables_are_those_of_its_rows() -> None:
     assert tables(ledger.read_rows()) in README.read_text(encoding="utf-8")
     assert set(LEDGER) <= set(CONFIGS)
-    for rows in LEDGER.values():
+    for config, rows in LEDGER.items():
         assert len({row["seed"] for row in rows}) == len(rows)
+        assert {row["settings"] for row in rows} == {ledger.settings_of(config)}, "run the ledger again"
+
+
+def test_a_row_of_former_settings_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = "configs/demo/bprmf.yaml"
+    monkeypatch.setattr(ledger, "CSV", tmp_path / "ledger" / "results.csv")
+    ledger.CSV.parent.mkdir()
+    row = {"config": config, "seed": "0", "options": "", "epochs": "3", "run_seconds": "1"}
+    ledger.add_row(json.dumps({**row, "settings": "former"}))
+    assert is_needed((config, 0))
+    ledger.add_row(json.dumps({**row, "settings": ledger.settings_of(config)}))
+    ledger.add_row(json.dumps({**row, "seed": "1", "settings": ledger.settings_of(config)}))
+    assert [one["seed"] for one in ledger.own_rows()] == ["0", "1"]
+    assert [is_needed((config, seed)) for seed in (0, 1, 2)] == [False, False, True]
+
+
+def test_settings_are_those_of_the_bases_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROOT", tmp_path)
+    for name, text in {
+        "base": "seed: 1",
+        "one": "name: a\nbase: base.yaml",
+        "two": "base: base.yaml",
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    before = ledger.settings_of("one.yaml")
+    assert ledger.settings_of("two.yaml") == before
+    (tmp_path / "base.yaml").write_text("seed: 2  # another")
+    assert ledger.settings_of("one.yaml") != before
 
 
 @pytest.mark.parametrize(

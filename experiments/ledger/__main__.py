@@ -1,9 +1,9 @@
 """Fill the ledger: `python -m experiments.ledger [CONFIG ...] [--seeds 0 1 2] [--jobs 2] [--minutes 60]`.
 
 Each config is run once per seed, in a process of its own with one thread, and a row goes to results.csv; rows
-that are there are not made again, so a ledger that was stopped goes on where it was. A run that takes more
-than ten minutes gets one seed, and so does a closed form, which has no use for it. Without configs: all of
-configs/, seed by seed, the quick datasets first.
+that are there are not made again unless the config says something else now, so a ledger that was stopped
+goes on where it was. A run that takes more than ten minutes gets one seed, and so does a closed form, which
+has no use for it. Without configs: all of configs/, seed by seed, the quick datasets first.
 Then the configs' headers and the README's tables are written anew.
 """
 
@@ -23,6 +23,7 @@ from experiments.ledger.rows import (
     is_closed_form,
     own_rows,
     read_rows,
+    settings_of,
 )
 from experiments.ledger.table import write_tables
 from experiments.pool import run_all
@@ -60,7 +61,8 @@ def main(argv: list[str]) -> int:
 def is_needed(job: tuple[str, int]) -> bool:
     """The row is missing, and its config is neither slow nor a closed form with a row already."""
     config, seed = job
-    rows = [row for row in read_rows() if row["config"] == config]
+    known = config, settings_of(config)
+    rows = [row for row in read_rows() if (row["config"], row["settings"]) == known]
     alone = any(float(row["run_seconds"]) > SLOW_SECONDS or is_closed_form(row) for row in rows)
     return not any(row["seed"] == str(seed) for row in rows) and not (alone and seed)
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from experiments.ledger.rows import settings_of
 from experiments.seeds import one_run
 
 
@@ -19,7 +20,7 @@ def main(argv: list[str]) -> int:
     config, seed = argv
     with tempfile.TemporaryDirectory() as folder:
         row = one_run(config, int(seed), ["--run_dir", str(Path(folder, "run")), "--compare", "[]"])[0]
-    row["options"] = ""
+    row |= {"options": "", "settings": settings_of(config)}
     row["peak_mib"] = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
     print(json.dumps(row))
     return 0
