@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mmrec.attention import ScalarAttention
 from mmrec.errors import ConfigError
 from mmrec.graph.cooccurrence import Kind, cooccurrence_graph
 from mmrec.graph.interest import history_features, user_interest_graph
@@ -19,9 +19,6 @@ from mmrec.graph.view import GraphView
 from mmrec.losses.contrastive import check_temperature, decorrelation, info_nce
 from mmrec.losses.ranking import bpr_loss
 from mmrec.models.base import Batch, Embeddings, Part, Recommender, embedding_table
-from mmrec.train.streams import keep
-
-Dropout = Callable[[Tensor, float], Tensor]
 
 
 class _WithModalities(Embeddings):
@@ -123,8 +120,8 @@ class REARM(Recommender):
         self.user_maps = nn.ModuleList(nn.Linear(width, dim) for width in widths)
         for linear in (*self.item_maps, *self.user_maps):
             nn.init.xavier_normal_(linear.get_parameter("weight"))
-        self.own_attention = nn.ModuleList(_ScalarAttention() for _ in widths)
-        self.cross_attention = nn.ModuleList(_ScalarAttention() for _ in widths)
+        self.own_attention = nn.ModuleList(ScalarAttention() for _ in widths)
+        self.cross_attention = nn.ModuleList(ScalarAttention() for _ in widths)
         self.norm, self.bend = nn.LayerNorm(dim), nn.PReLU()
         self.meta = nn.ModuleList(_Meta(dim, rank) for _ in ("users", "items"))
         for kind in ("users", "items"):
@@ -132,17 +129,13 @@ class REARM(Recommender):
 
     def embed(self, view: GraphView) -> Embeddings:
         """Without dropout."""
-        return self._embed(view, lambda rows, share: rows)
+        return self._embed(view, None)
 
     def embed_in_training(self, view: GraphView, rng: torch.Generator) -> Embeddings:
         """With dropout."""
+        return self._embed(view, rng)
 
-        def dropout(rows: Tensor, share: float) -> Tensor:
-            return rows * keep(rows.shape, 1 - share, rng).to(rows.dtype).div_(1 - share)
-
-        return self._embed(view, dropout)
-
-    def _embed(self, view: GraphView, dropout: Dropout) -> Embeddings:
+    def _embed(self, view: GraphView, rng: torch.Generator | None) -> Embeddings:
         sizes = [self.num_users, self.num_items]
         user_ids, item_ids = torch.split(self.table, sizes)
         item_rows = [map_(view.features[name]) for map_, name in zip(self.item_maps, self.names, strict=True)]
@@ -152,17 +145,12 @@ class REARM(Recommender):
         item_id, first, second = self._related(view, "items", [item_ids, *item_rows])
         user_id, user_first, user_second = self._related(view, "users", [user_ids, *user_rows])
 
-        def within(shares: Tensor) -> Tensor:
-            return dropout(shares, self.attention_drop)
-
-        def across(shares: Tensor) -> Tensor:
-            return dropout(shares, self.modality_drop)
-
         own, cross = self.own_attention, self.cross_attention
-        first = self.bend(self.norm(first + own[0](first, first, within)))
-        second = self.bend(self.norm(second + own[1](second, second, within)))
-        to_first = self.bend(self.norm(first + cross[0](second, first, across)))
-        to_second = self.bend(self.norm(second + cross[1](first, second, across)))
+        within, across = self.attention_drop, self.modality_drop
+        first = self.bend(self.norm(first + own[0](first, first, within, rng)))
+        second = self.bend(self.norm(second + own[1](second, second, within, rng)))
+        to_first = self.bend(self.norm(first + cross[0](second, first, across, rng)))
+        to_second = self.bend(self.norm(second + cross[1](first, second, across, rng)))
 
         matrix = user_item_matrix(view)
         users = torch.cat([self.bend(user_first), self.bend(user_second)], dim=1)
@@ -231,20 +219,6 @@ class REARM(Recommender):
         size = self.num_users if kind == "users" else self.num_items
         named = f"REARM {kind} {k} {share} {first}"
         return frozen_matrix(view, named, size, build, dtype=self.table.dtype)
-
-
-class _ScalarAttention(nn.Module):
-    """Attention over a vector as a sequence of its numbers: query, key, value and output are scalars."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.empty(4).uniform_(-1, 1)), nn.Parameter(torch.zeros(4))
-
-    def forward(self, query: Tensor, other: Tensor, drop: Callable[[Tensor], Tensor]) -> Tensor:
-        """[n, D] asks [n, D]: [n, D]."""
-        q, k, v = (self.weight[n] * x + self.bias[n] for n, x in enumerate((query, other, other)))
-        shares = drop(torch.softmax(q[:, :, None] * k[:, None, :], dim=2))
-        return self.weight[3] * (shares @ v[:, :, None]).squeeze(2) + self.bias[3]
 
 
 class _Meta(nn.Module):
