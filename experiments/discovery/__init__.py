@@ -1,1 +1,0 @@
-"""The best combination on Amazon Baby, found on valid."""
