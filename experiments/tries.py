@@ -33,6 +33,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no try after this long")
     chosen = parser.parse_args(argv)
     study = Path(__file__).parent / chosen.study
+    if not (study / "tries.yaml").is_file():
+        known = ", ".join(sorted(path.parent.name for path in Path(__file__).parent.glob("*/tries.yaml")))
+        parser.error(f"{study} has no tries.yaml; studies that have one: {known}")
     csv = study / "tries.csv"
     with tempfile.TemporaryDirectory() as folder:
         waiting = tries(study)

@@ -63,3 +63,9 @@ def test_a_try_is_a_run_that_cannot_see_test() -> None:
     run = words(("configs/demo/itemknn.yaml", "--model.k 7"), Path("folder"))
     options = parse(run[1:])
     assert (options.open_test, options.compare, options.model.init_args.k) == (False, [], 7)
+
+
+def test_a_study_without_tries_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["nothing"])
+    assert "nothing has no tries.yaml; studies that have one: discovery, settings" in capsys.readouterr().err
